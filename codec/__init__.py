@@ -1,0 +1,22 @@
+"""adcgs: a neural codec for dynamic 3D scenes.
+
+``import adcgs`` is cheap: torch and everything heavier is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from .camera import Camera, Similarity
+from .errors import AdcError, BitstreamError, OptionError, SceneError, TrainingError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdcError",
+    "BitstreamError",
+    "Camera",
+    "OptionError",
+    "SceneError",
+    "Similarity",
+    "TrainingError",
+    "__version__",
+]
