@@ -1,0 +1,19 @@
+"""f_p of Eq. 4: sinusoids of a position (Vaswani et al., 2017), 3 axes x frequencies x (sin, cos)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Wavelengths from the whole box down to 1/32 of it. Finer ones turn a slowly moving anchor into a flickering one.
+_OCTAVES = 5.0
+
+
+def position_code(positions: Tensor, frequencies: int) -> Tensor:
+    """Positions (N, 3) in the normalised space, content within about [-1, 1], to (N, 6 * frequencies)."""
+    exponents = torch.linspace(0, _OCTAVES, frequencies, dtype=torch.float64)
+    scale = (math.pi * torch.exp2(exponents)).to(positions)
+    angles = (positions[:, :, None] * scale).flatten(1)  # (N, 3 * frequencies)
+    return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)
