@@ -1,0 +1,57 @@
+"""A training run on disk: one safetensors file, its header's metadata a JSON of everything that is not a tensor.
+
+Written to a temporary file and renamed, so that a checkpoint is whole or is the previous one. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import TrainingError
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write ``tensors`` and ``meta`` to ``path``, atomically."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    flat = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+    try:
+        save_file(flat, str(temporary), metadata={"adcgs": json.dumps({"format": FORMAT, **meta})})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a checkpoint.
+
+    Raises:
+        TrainingError: ``bad-checkpoint`` where it is missing, cut or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise TrainingError("bad-checkpoint", f"{path}: no such checkpoint; start without --resume or --checkpoint")
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            meta = json.loads((handle.metadata() or {})["adcgs"])
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise TrainingError("bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise TrainingError("bad-checkpoint", f"{path}: checkpoint format {meta.get('format')!r}, this version reads {FORMAT}")
+    return tensors, meta
+
+
+def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix.``, without it."""
+    head = prefix + "."
+    return {name[len(head) :]: value for name, value in tensors.items() if name.startswith(head)}

@@ -1,0 +1,107 @@
+"""What a training run can be told, and the presets. Phases are fractions of the run, so any length works."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ..errors import OptionError
+from ..model import ModelConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run. Either ``minutes`` or ``iterations`` ends it; with ``iterations`` a run is reproducible bit for bit.
+
+    Fractions (``*_from``, ``*_until``) are of the whole run.
+    """
+
+    minutes: float | None = 10.0
+    iterations: int | None = None
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    # Anchors
+    initial_anchors: int = 2500
+    max_anchors: int = 6000
+    voxel: float = 1 / 512  # position grid in the normalised space
+
+    # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
+    rate_lambda: float = 1e-3
+    ssim_weight: float = 0.2
+    rate_every: int = 4  # the rate term costs a third of a step; every fourth step, four times the weight
+
+    # Phases
+    resolutions: tuple[tuple[float, int], ...] = ((0.0, 4), (0.12, 2), (0.4, 1))  # from this fraction on, 1/n size
+    refine_from: float = 0.06
+    refine_until: float = 0.65
+    refine_every: int = 100
+    noise_from: float = 0.15
+    rate_from: float = 0.25
+    freeze_positions_at: float = 0.8  # snapped to the grid, duplicates merged
+    round_from: float = 0.85  # straight-through rounding instead of noise
+
+    # Refinement (Eq. 11)
+    grow_threshold: float = 2e-4  # on the significance-weighted gradient, in units of half the image
+    grow_share: float = 0.08  # at most this share of new anchors per refinement
+    prune_opacity: float = 5e-3  # on the mean opacity of an anchor's most opaque primitive
+    prune_weight: float = 2e-2  # on the mean blending weight of an anchor per view, in pixels
+
+    # Learning rates at the start; all decay exponentially to ``lr_final`` of it
+    lr_scale: float = 1.5
+    lr_final: float = 0.02
+    lr_positions: float = 1.6e-4
+    lr_sigma: float = 5e-3
+    lr_color: float = 7.5e-3
+    lr_features: float = 7.5e-3
+    lr_heads: float = 2e-3
+    lr_deformation: float = 1e-3
+    lr_time: float = 2e-3
+    lr_entropy: float = 2e-3
+
+    random_background: float = 0.5  # share of steps with a random background, for captures with alpha
+    checkpoint_minutes: float = 2.0
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.iterations is None):
+            raise OptionError("bad-option", "give either minutes or iterations, not both and not neither")
+        if self.minutes is not None and not 0 < self.minutes < 1e5:
+            raise OptionError("bad-option", f"minutes is {self.minutes}; give a positive number")
+        if self.iterations is not None and self.iterations < 1:
+            raise OptionError("bad-option", f"iterations is {self.iterations}; give 1 or more")
+        if self.max_anchors < 1 or self.initial_anchors < 1:
+            raise OptionError("bad-option", "the anchor budget must be at least 1")
+        if not self.rate_lambda >= 0:
+            raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a checkpoint's JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> TrainingConfig:
+        """The inverse of :meth:`to_dict`; refuses unknown keys.
+
+        Raises:
+            OptionError: ``bad-option``, naming the key.
+        """
+        known = {f.name for f in fields(TrainingConfig)}
+        unknown = set(values) - known
+        if unknown:
+            raise OptionError("bad-option", f"unknown training option '{sorted(unknown)[0]}'")
+        data = dict(values)
+        data["model"] = ModelConfig.from_dict(data["model"])
+        data["resolutions"] = tuple((float(a), int(b)) for a, b in data["resolutions"])
+        return TrainingConfig(**data)
+
+
+def preset(name: str) -> TrainingConfig:
+    """``draft`` (a look in 2 minutes), ``default`` (10 minutes) or ``best`` (an hour)."""
+    base = TrainingConfig()
+    if name == "draft":
+        return replace(base, minutes=2.0, initial_anchors=1200, max_anchors=2000)
+    if name == "default":
+        return base
+    if name == "best":
+        return replace(base, minutes=60.0, max_anchors=10000, initial_anchors=3000)
+    raise OptionError("bad-option", f"no preset '{name}'; there are draft, default and best")

@@ -1,0 +1,100 @@
+"""Adam over the model and the entropy model, with moments that follow anchors as they come and go."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..entropy import MultiDimensionEntropyModel
+from ..model import AnchorModel
+from .config import TrainingConfig
+
+ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
+
+
+class AnchorOptimiser:
+    """torch's fused Adam, one group per kind of parameter, all rates decaying together.
+
+    Args:
+        model: its anchor tensors and networks are optimised.
+        entropy: its networks are optimised; the parameters of its auxiliary loss too.
+        config: learning rates.
+    """
+
+    def __init__(self, model: AnchorModel, entropy: MultiDimensionEntropyModel, config: TrainingConfig) -> None:
+        self.model = model
+        self.config = config
+        scale = config.lr_scale
+        rates = {
+            "positions": config.lr_positions * scale,
+            "f_v": config.lr_features * scale,
+            "f_g": config.lr_features * scale,
+            "sigma": config.lr_sigma * scale,
+            "color": config.lr_color * scale,
+        }
+        groups = [{"params": [getattr(model, name)], "lr": rate, "name": name} for name, rate in rates.items()]
+        deformation = [net.parameters() for net in (getattr(model, "coarse_net", None), getattr(model, "fine_net", None)) if net]
+        networks = {
+            "heads": (list(model.predict_net.parameters()), config.lr_heads * scale),
+            "deformation": ([p for net in deformation for p in net], config.lr_deformation * scale),
+            "time": ([model.z], config.lr_time * scale),
+            "entropy": (list(entropy.parameters()), config.lr_entropy),
+        }
+        groups += [{"params": ps, "lr": lr, "name": name} for name, (ps, lr) in networks.items() if ps]
+        self.adam = torch.optim.Adam(groups, eps=1e-15, betas=(0.9, 0.99), fused=True)
+        self.initial = [group["lr"] for group in self.adam.param_groups]
+        self.frozen: set[str] = set()
+
+    def step(self, progress: float) -> None:
+        """One update at ``progress`` in [0, 1] of the run; gradients are cleared."""
+        factor = self.config.lr_final**progress
+        for group, rate in zip(self.adam.param_groups, self.initial, strict=True):
+            group["lr"] = 0.0 if group["name"] in self.frozen else rate * factor
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+    def select(self, keep: Tensor) -> None:
+        """Keep the anchors of a mask or index tensor, moments included."""
+        for name in ANCHOR_TENSORS:
+            self._replace(name, lambda rows: rows[keep])
+
+    def append(self, new: dict[str, Tensor]) -> None:
+        """Add anchors; ``new`` has rows for each of ``ANCHOR_TENSORS``. Their moments start at zero."""
+        for name in ANCHOR_TENSORS:
+            rows = new[name]
+            old = getattr(self.model, name)
+            state = self.adam.state.get(old, {})
+            grown = nn.Parameter(torch.cat([old.detach(), rows]), requires_grad=old.requires_grad)
+            moments = {k: torch.cat([v, torch.zeros_like(rows)]) if v.dim() else v for k, v in state.items()}
+            self._swap(name, old, grown, moments)
+
+    def _replace(self, name: str, pick: object) -> None:
+        old = getattr(self.model, name)
+        state = self.adam.state.get(old, {})
+        kept = nn.Parameter(pick(old.detach()).clone(), requires_grad=old.requires_grad)  # type: ignore[operator]
+        moments = {k: pick(v).clone() if v.dim() else v for k, v in state.items()}  # type: ignore[operator]
+        self._swap(name, old, kept, moments)
+
+    def _swap(self, name: str, old: nn.Parameter, new: nn.Parameter, moments: dict[str, Tensor]) -> None:
+        self.adam.state.pop(old, None)
+        if moments:
+            self.adam.state[new] = moments
+        group = next(g for g in self.adam.param_groups if g["name"] == name)
+        group["params"] = [new]
+        setattr(self.model, name, new)
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by position in the groups, for a checkpoint."""
+        found = {}
+        for g, group in enumerate(self.adam.param_groups):
+            for p, parameter in enumerate(group["params"]):
+                for key, value in self.adam.state.get(parameter, {}).items():
+                    found[f"{g}.{p}.{key}"] = value
+        return found
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`, after the model has been given its parameters."""
+        for key, value in state.items():
+            g, p, name = key.split(".", 2)
+            parameter = self.adam.param_groups[int(g)]["params"][int(p)]
+            self.adam.state.setdefault(parameter, {})[name] = value.clone()

@@ -1,0 +1,117 @@
+"""Anchors where they are needed: growing by temporal significance, pruning by opacity (paper, section 3.5, Eq. 11)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..model import AnchorModel, Primitives
+from .config import TrainingConfig
+
+# A new anchor covers a part of what its parent covered.
+_SHRINK = math.log(1.6)
+
+
+class Significance:
+    """Running sums over the views since the last refinement, for M = N x K primitives.
+
+    ``gradient`` / ``weight`` is Eq. 11: the 2D position gradient's norm averaged with each view's blending weight Psi.
+    """
+
+    def __init__(self, anchors: int, primitives: int) -> None:
+        self.primitives = primitives
+        self.gradient = torch.zeros(anchors * primitives)
+        self.weight = torch.zeros(anchors * primitives)
+        self.opacity = torch.zeros(anchors)
+        self.views = 0
+
+    def add(self, mean2d_gradient: Tensor, weights: Tensor, opacities: Tensor, half_size: float) -> None:
+        """One view: 2D gradients (M, 2) per pixel, blending weights (M,), opacities (M,).
+
+        Args:
+            half_size: half of the image's longer side in pixels; makes the gradient independent of resolution.
+        """
+        self.gradient.add_(weights * mean2d_gradient.norm(dim=1), alpha=half_size)
+        self.weight.add_(weights)
+        self.opacity.add_(opacities.detach().view(-1, self.primitives).amax(dim=1))
+        self.views += 1
+
+    def score(self) -> Tensor:
+        """Eq. 11 for each primitive, (M,)."""
+        return self.gradient / self.weight.clamp_min(1e-8)
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        views = torch.tensor([self.views])
+        return {"gradient": self.gradient, "weight": self.weight, "opacity": self.opacity, "views": views}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        self.gradient, self.weight, self.opacity = (state[k].clone() for k in ("gradient", "weight", "opacity"))
+        self.views = int(state["views"][0])
+
+
+def prunable(significance: Significance, config: TrainingConfig) -> Tensor:
+    """Mask (N,) of anchors that the views since the last refinement did not need."""
+    views = max(significance.views, 1)
+    weight = significance.weight.view(-1, significance.primitives).sum(dim=1) / views
+    return (significance.opacity / views < config.prune_opacity) | (weight < config.prune_weight)
+
+
+def grow(
+    model: AnchorModel, primitives: Primitives, significance: Significance, keep: Tensor, config: TrainingConfig
+) -> dict[str, Tensor]:
+    """New anchors at the most significant primitives over the threshold, at most one per voxel.
+
+    A new anchor stands where its primitive stood in the canonical space, takes over the primitive's scale and colour
+    and inherits its parent's latents.
+
+    Args:
+        keep: (N,) mask of the anchors that stay; children of others are not born.
+
+    Returns:
+        Rows for every anchor tensor; possibly none.
+    """
+    n, k = primitives.logits.shape
+    room = config.max_anchors - int(keep.sum())
+    budget = min(room, math.ceil(config.grow_share * n))
+    score = significance.score()
+    score = torch.where(keep.repeat_interleave(k), score, torch.zeros(()))
+    seen = significance.weight > 0.5 * max(significance.views, 1) * config.prune_weight
+    candidates = torch.nonzero((score > config.grow_threshold) & seen).flatten()
+    if budget <= 0 or len(candidates) == 0:
+        candidates = candidates[:0]
+    order = torch.argsort(score[candidates], descending=True, stable=True)
+    candidates = candidates[order][: 4 * max(budget, 0)]
+    positions = (model.positions.detach()[:, None, :] + primitives.offsets.detach()).flatten(0, 1)[candidates]
+    chosen = candidates[_one_per_voxel(positions, model.positions.detach()[keep], 4 * config.voxel)][: max(budget, 0)]
+    return _children(model, primitives, chosen)
+
+
+def _one_per_voxel(candidates: Tensor, existing: Tensor, voxel: float) -> Tensor:
+    """Indices of candidates, best first, that fall into voxels of their own."""
+    taken = {tuple(c) for c in torch.round(existing / voxel).long().tolist()}
+    chosen = []
+    for index, cell in enumerate(map(tuple, torch.round(candidates / voxel).long().tolist())):
+        if cell not in taken:
+            taken.add(cell)
+            chosen.append(index)
+    return torch.tensor(chosen, dtype=torch.long)
+
+
+def _children(model: AnchorModel, primitives: Primitives, chosen: Tensor) -> dict[str, Tensor]:
+    parent = torch.div(chosen, model.config.primitives, rounding_mode="floor")
+    with torch.no_grad():
+        offset = primitives.offsets.flatten(0, 1)[chosen]
+        relative = primitives.log_scales - primitives.log_scales.mean(dim=1, keepdim=True)
+        own_scale = model.sigma[parent, 3:] + relative.flatten(0, 1)[chosen] - _SHRINK
+        tint = primitives.colors - primitives.colors.mean(dim=1, keepdim=True)
+        return {
+            "positions": model.positions[parent] + offset,
+            "f_v": model.f_v[parent].clone(),
+            "f_g": model.f_g[parent].clone(),
+            "sigma": torch.cat([model.sigma[parent, :3] - _SHRINK, own_scale], dim=1),
+            "color": model.color[parent] + tint.flatten(0, 1)[chosen],
+        }

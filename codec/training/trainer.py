@@ -1,0 +1,315 @@
+"""The training loop: Eq. 10 over random views, with the phases of ``TrainingConfig``."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..entropy import EntropyConfig, MultiDimensionEntropyModel
+from ..errors import TrainingError
+from ..features import Features
+from ..gaussians import Gaussians
+from ..model import AnchorModel, Primitives
+from ..render import Render, render
+from ..scene import Frame, Scene
+from .checkpoint import load_checkpoint, save_checkpoint, section
+from .config import TrainingConfig
+from .initialise import initial_model, snap
+from .losses import l1_dssim
+from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
+from .refinement import Significance, grow, prunable
+
+# lambda multiplies the rate in units of this many bits: lambdas from 1e-4 to 1e-2 then span the useful trades.
+RATE_UNIT = 1e6
+# Length of the running mean of the shown PSNR, in steps.
+_SMOOTHING = 50
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the live line shows."""
+
+    iteration: int
+    progress: float  # 0..1
+    seconds: float  # spent, over all sessions of this run
+    remaining: float  # seconds left, estimated
+    psnr: float  # running mean over training views
+    anchors: int
+    bits: float | None  # estimated, once the rate is known
+    phase: str
+
+
+class Trainer:
+    """A run over one scene. ``train`` may be called once; state is saved to and restored from checkpoints.
+
+    Args:
+        scene: the capture.
+        config: the run.
+        checkpoint: where to save at intervals and at the end; None saves nothing.
+    """
+
+    def __init__(self, scene: Scene, config: TrainingConfig, checkpoint: Path | None = None) -> None:
+        self.scene = scene
+        self.config = config
+        self.checkpoint = checkpoint
+        self.frames = scene.split("train")
+        if not self.frames:
+            raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
+        cloud = scene.cloud
+        self.model = initial_model(
+            cloud.points, cloud.colors, cloud.times, config.model, min(config.initial_anchors, config.max_anchors), config.seed
+        )
+        self.entropy = MultiDimensionEntropyModel(entropy_config(config))
+        self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
+        self.significance = Significance(len(self.model.positions), config.model.primitives)
+        self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).clone()
+        self.iteration = 0
+        self.seconds = 0.0
+        self.frozen = False
+        self.error = 0.0  # running mean of the squared error
+        self.bits: float | None = None
+        self._order: list[int] = []
+        self._started = time.monotonic()
+
+    # ---------------------------------------------------------------- the loop
+
+    def train(self, report: Callable[[Status], None] | None = None, report_every: float = 1.0) -> None:
+        """Run to the end of the configuration. KeyboardInterrupt saves a checkpoint and is raised again.
+
+        Raises:
+            TrainingError: ``not-finite``, naming tensor and iteration; the last checkpoint stays.
+        """
+        self._started = time.monotonic() - self.seconds
+        last_report, last_save = 0.0, time.monotonic()
+        try:
+            while (progress := self.progress()) < 1.0:
+                self._step(progress)
+                self.iteration += 1
+                self.seconds = time.monotonic() - self._started
+                now = time.monotonic()
+                if report is not None and now - last_report >= report_every:
+                    report(self.status())
+                    last_report = now
+                if self.checkpoint is not None and now - last_save > 60 * self.config.checkpoint_minutes:
+                    self.save()
+                    last_save = now
+        except KeyboardInterrupt:
+            if self.checkpoint is not None:
+                self.save()
+            raise
+        if not self.frozen:
+            self._freeze_positions()
+        if self.checkpoint is not None:
+            self.save()
+        if report is not None:
+            report(self.status())
+
+    def progress(self) -> float:
+        """Share of the run that is done, 0 to 1."""
+        if self.config.iterations is not None:
+            return min(self.iteration / self.config.iterations, 1.0)
+        assert self.config.minutes is not None
+        return min(self.seconds / (60 * self.config.minutes), 1.0)
+
+    def status(self) -> Status:
+        """Where the run stands."""
+        progress = self.progress()
+        return Status(
+            iteration=self.iteration,
+            progress=progress,
+            seconds=self.seconds,
+            remaining=self.seconds * (1 - progress) / progress if progress > 0 else math.nan,
+            psnr=-10 * math.log10(max(self.error, 1e-10)) if self.iteration else math.nan,
+            anchors=len(self.model.positions),
+            bits=None if self.bits is None else self.bits + self.position_bits(),
+            phase=self.phase(progress),
+        )
+
+    def phase(self, progress: float) -> str:
+        """A word for the live line."""
+        config = self.config
+        for start, name in (
+            (config.round_from, "rounding"),
+            (config.rate_from, "rate and distortion"),
+            (config.noise_from, "noise"),
+        ):
+            if progress >= start:
+                return name
+        return "warm-up"
+
+    def _step(self, progress: float) -> None:
+        config = self.config
+        # All randomness of a step follows from seed and iteration: a resumed run repeats an uninterrupted one.
+        torch.manual_seed((config.seed << 32) + self.iteration)
+        if not self.frozen and progress >= config.freeze_positions_at:
+            self._freeze_positions()
+        frame = self.frames[self._next_frame()]
+        downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
+        features, rate = self._coded_features(progress)
+        primitives = self.model.predict(features)
+        gaussians = self.model.deform(features, primitives, frame.time)
+        target, background = self._target(frame, downscale)
+        camera = frame.camera.resized(target.shape[1], target.shape[0])
+        view = render(gaussians, camera, background)
+        loss = l1_dssim(view.image, target, config.ssim_weight)
+        if rate is not None:
+            self.bits = float(rate.total.detach())
+            loss = loss + config.rate_lambda * config.rate_every * rate.total / RATE_UNIT
+        if not bool(torch.isfinite(loss)):
+            self._stop_not_finite()
+        loss.backward()
+        self._track(view, target, gaussians, camera.width, camera.height)
+        self.optimiser.step(progress)
+        if self._refines(progress):
+            self._refine(primitives)
+
+    def _coded_features(self, progress: float) -> tuple[Features, Any]:
+        """The attributes as a decoder would have them, to the degree that the phase asks for, and the rate or None."""
+        config = self.config
+        if progress < config.noise_from:
+            return self.model.features, None
+        mode = "round" if progress >= config.round_from else "noise"
+        with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
+        return self.entropy(self.model.features, mode, with_rate)
+
+    def _next_frame(self) -> int:
+        count = len(self.frames)
+        epoch, place = divmod(self.iteration, count)
+        if place == 0 or len(self._order) != count:
+            generator = torch.Generator().manual_seed((self.config.seed << 32) + epoch)
+            self._order = torch.randperm(count, generator=generator).tolist()
+        return self._order[place]
+
+    def _target(self, frame: Frame, downscale: int) -> tuple[Tensor, Tensor]:
+        background = np.asarray(self.scene.background, np.float32)
+        if self.scene.has_alpha and float(torch.rand(())) < self.config.random_background:
+            background = torch.rand(3).numpy()
+        target = self.scene.target(frame, background=tuple(background.tolist()), downscale=downscale)
+        return torch.from_numpy(target), torch.from_numpy(background)
+
+    # ---------------------------------------------------------------- refinement
+
+    def _track(self, view: Render, target: Tensor, gaussians: Gaussians, width: int, height: int) -> None:
+        squared = float(((view.image.detach() - target) ** 2).mean())
+        weight = 1.0 / min(self.iteration + 1, _SMOOTHING)
+        self.error += weight * (squared - self.error)
+        if self.frozen or self.progress() >= self.config.refine_until:
+            return
+        gradient = view.means2d.grad
+        if gradient is not None:
+            self.significance.add(gradient, view.weights, gaussians.opacities, 0.5 * max(width, height))
+
+    def _refines(self, progress: float) -> bool:
+        config = self.config
+        return (
+            config.refine_from <= progress < min(config.refine_until, config.freeze_positions_at)
+            and self.iteration % config.refine_every == config.refine_every - 1
+        )
+
+    def _refine(self, primitives: Primitives) -> None:
+        keep = ~prunable(self.significance, self.config)
+        if not bool(keep.any()):
+            keep = torch.ones_like(keep)
+        new = grow(self.model, primitives, self.significance, keep, self.config)
+        if not bool(keep.all()):
+            self.optimiser.select(keep)
+        if len(new["positions"]):
+            self.optimiser.append(new)
+        self.significance = Significance(len(self.model.positions), self.config.model.primitives)
+
+    def _freeze_positions(self) -> None:
+        """Put anchors on the grid, merge those that meet, and train no position from here on."""
+        with torch.no_grad():
+            cells = snap(self.model.positions, self.origin, self.config.voxel)
+            self.origin = self.origin + self.config.voxel * cells.amin(dim=0).clamp_max(0)
+            cells = snap(self.model.positions, self.origin, self.config.voxel)
+            _, first = np.unique(cells.numpy(), axis=0, return_index=True)
+            keep = torch.from_numpy(np.sort(first))
+            self.optimiser.select(keep)
+            self.model.positions.copy_(self.origin + self.config.voxel * cells[keep])
+        self.model.positions.requires_grad_(False)
+        self.optimiser.frozen.add("positions")
+        self.significance = Significance(len(self.model.positions), self.config.model.primitives)
+        self.frozen = True
+
+    def grid_positions(self) -> np.ndarray:
+        """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""
+        return snap(self.model.positions.detach(), self.origin, self.config.voxel).numpy().astype(np.uint32)
+
+    def position_bits(self) -> float:
+        """What the positions will cost, from their number and the volume of the grid."""
+        count = max(len(self.model.positions), 1)
+        extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.config.voxel + 1
+        return count * max(float(torch.log2(extent.clamp_min(1)).sum()) - math.log2(count) - 3.0, 2.0)
+
+    def _stop_not_finite(self) -> None:
+        named = {**dict(self.model.named_parameters()), **{f"entropy.{k}": v for k, v in self.entropy.named_parameters()}}
+        bad = [name for name, value in named.items() if not bool(torch.isfinite(value).all())]
+        where = f"tensor '{bad[0]}'" if bad else "tensor 'loss' (all parameters are finite)"
+        raise TrainingError(
+            "not-finite",
+            f"{where} is not finite at iteration {self.iteration}; the last checkpoint is intact, try a lower learning rate",
+        )
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def save(self) -> None:
+        """Write the checkpoint, atomically."""
+        if self.checkpoint is None:
+            raise TrainingError("no-checkpoint", "this run was given no checkpoint path")
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"entropy.{k}": v for k, v in self.entropy.state_dict().items()}
+        tensors |= {f"adam.{k}": v for k, v in self.optimiser.state().items()}
+        tensors |= {f"significance.{k}": v for k, v in self.significance.state().items()}
+        tensors["origin"] = self.origin
+        meta = {
+            "config": self.config.to_dict(),
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "frozen": self.frozen,
+            "error": self.error,
+            "bits": self.bits,
+        }
+        save_checkpoint(self.checkpoint, tensors, meta)
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint of the same scene and configuration.
+
+        Raises:
+            TrainingError: ``bad-checkpoint`` where it does not fit.
+        """
+        tensors, meta = load_checkpoint(path)
+        try:
+            model = section(tensors, "model")
+            for name in ANCHOR_TENSORS:
+                parameter = torch.nn.Parameter(model[name].clone())
+                old = getattr(self.model, name)
+                self.optimiser._swap(name, old, parameter, {})
+            self.model.load_state_dict(model)
+            self.entropy.load_state_dict(section(tensors, "entropy"))
+            self.optimiser.load_state(section(tensors, "adam"))
+            self.significance.load_state(section(tensors, "significance"))
+            self.origin = tensors["origin"].clone()
+            self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
+            self.error, self.bits = float(meta["error"]), meta["bits"]
+            self.frozen = bool(meta["frozen"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            message = str(error).splitlines()[0]
+            raise TrainingError("bad-checkpoint", f"{path}: does not fit this scene and configuration ({message})") from error
+        if self.frozen:
+            self.model.positions.requires_grad_(False)
+            self.optimiser.frozen.add("positions")
+
+
+def entropy_config(config: TrainingConfig) -> EntropyConfig:
+    """The entropy model's sizes follow the model's."""
+    model = config.model
+    return EntropyConfig(f_v=model.reference_dim, primitives=model.primitives, f_g=model.residual_dim)
