@@ -1,0 +1,77 @@
+"""Rendering on a CUDA device: gsplat's rasterizer, brought to our interface.
+
+gsplat shares our semantics (the reference was written after it), with two constants compiled in: alpha is
+clamped at 0.999 (1.5.3; 0.99 in newer versions) and the transmittance stop is 1e-4. A clamp that differs
+changes an image by at most 0.009 where an opaque splat's very centre is seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import OptionError
+from ..gaussians import Gaussians
+from .types import RasterSettings, Render
+
+
+def render_cuda(gaussians: Gaussians, camera: Camera, background: Tensor, settings: RasterSettings) -> Render:
+    """Draw on the device that holds ``gaussians``. See :func:`adcgs.render.render`."""
+    import gsplat
+
+    device = gaussians.means.device
+    if device.type != "cuda":
+        raise OptionError("no-cuda", f"backend 'cuda' needs tensors on a CUDA device, not on {device}: use 'cpu'")
+    if settings.stop != 1e-4 or settings.alpha_min != 1.0 / 255.0:
+        raise OptionError("fixed-setting", "gsplat fixes stop at 1e-4 and alpha_min at 1/255: leave both, or use 'cpu'")
+    if len(gaussians) == 0:
+        return _empty(gaussians, camera, background)
+
+    is_zero = (gaussians.quaternions * gaussians.quaternions).sum(1, keepdim=True) < 1e-24
+    identity = torch.tensor([1.0, 0.0, 0.0, 0.0], device=device)
+    geometry = {
+        "means": gaussians.means,
+        "quats": torch.where(is_zero, identity, gaussians.quaternions),
+        "scales": gaussians.scales,
+        "opacities": gaussians.opacities,
+        "viewmats": torch.as_tensor(camera.world_to_camera, dtype=torch.float32, device=device)[None],
+        "Ks": torch.as_tensor(camera.intrinsics, dtype=torch.float32, device=device)[None],
+        "width": camera.width,
+        "height": camera.height,
+        "near_plane": settings.near,
+        "eps2d": settings.blur,
+        "packed": False,
+        "rasterize_mode": "classic",
+    }
+    background = background.to(device=device, dtype=torch.float32)
+    image, alpha, info = gsplat.rasterization(colors=gaussians.colors, backgrounds=background[None], **geometry)
+    means2d = info["means2d"]
+    if means2d.requires_grad:
+        means2d.retain_grad()
+
+    def weights() -> Tensor:
+        # Psi of Eq. 11: the gradient of a constant feature's summed image with respect to that feature.
+        fixed = {name: value.detach() if isinstance(value, Tensor) else value for name, value in geometry.items()}
+        feature = torch.ones(len(gaussians), 1, device=device, requires_grad=True)
+        with torch.enable_grad():
+            summed = gsplat.rasterization(colors=feature, **fixed)[0].sum()
+        return torch.autograd.grad(summed, feature)[0][:, 0]
+
+    radii = info["radii"][0].amax(-1).to(torch.int32)
+    return _CudaRender(image[0], alpha[0, ..., 0], means2d, radii, weights)
+
+
+class _CudaRender(Render):
+    """gsplat's means2d carry a leading camera axis, and autograd only fills the tensor that gsplat used."""
+
+    def mean2d_grad(self) -> Tensor:
+        return super().mean2d_grad()[0]
+
+
+def _empty(gaussians: Gaussians, camera: Camera, background: Tensor) -> Render:
+    device = gaussians.means.device
+    image = background.to(device=device, dtype=torch.float32).expand(camera.height, camera.width, -1).clone()
+    none = torch.zeros(0, dtype=torch.int32, device=device)
+    alpha = torch.zeros(camera.height, camera.width, device=device)
+    return Render(image, alpha, gaussians.means[:, :2], none, none.float())
