@@ -1,0 +1,99 @@
+"""The metrics against torchmetrics, closed forms and their own definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adcgs.errors import OptionError
+from adcgs.evaluation import metrics
+
+
+def images(height: int, width: int, noise: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """A smooth picture and a disturbed copy, (H, W, 3) in [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(0, 6, height), torch.linspace(0, 8, width), indexing="ij")
+    picture = torch.stack([torch.sin(x) * torch.cos(y), torch.sin(x * y / 3), torch.cos(x + y)], dim=2) * 0.4 + 0.5
+    disturbed = picture + noise * torch.randn(picture.shape, generator=generator)
+    return disturbed.clamp(0, 1), picture
+
+
+def channels_first(image: torch.Tensor) -> torch.Tensor:
+    return image.permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("offset", [0.5, 0.1, 0.003])
+def test_psnr_of_a_constant_offset_is_its_closed_form(offset: float) -> None:
+    reference = np.full((7, 9, 3), 0.25, np.float32)
+    assert metrics.psnr(reference + np.float32(offset), reference) == pytest.approx(-20 * np.log10(offset), abs=1e-4)
+
+
+def test_psnr_of_identical_images_is_finite() -> None:
+    picture = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    assert metrics.psnr(picture, picture) == metrics.PSNR_CEILING
+
+
+def test_a_mask_restricts_psnr_to_its_pixels() -> None:
+    reference = np.zeros((10, 10, 3), np.float32)
+    image = reference.copy()
+    image[2:4, 2:4] = 0.1
+    mask = np.zeros((10, 10), bool)
+    mask[2:4, 2:4] = True
+    assert metrics.psnr(image, reference, mask) == pytest.approx(20.0, abs=1e-4)
+    assert metrics.psnr(image, reference) == pytest.approx(20.0 + 10 * np.log10(25), abs=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize(("height", "width"), [(11, 11), (64, 37), (180, 240)])
+def test_ssim_is_torchmetrics_ssim(height: int, width: int, noise: float) -> None:
+    functional = pytest.importorskip("torchmetrics.functional.image")
+    image, reference = images(height, width, noise)
+    expected = functional.structural_similarity_index_measure(
+        channels_first(image), channels_first(reference), data_range=1.0
+    )
+    assert metrics.ssim(image, reference) == pytest.approx(float(expected), abs=2e-5)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize(("height", "width"), [(176, 176), (241, 183)])
+def test_ms_ssim_is_torchmetrics_ms_ssim(height: int, width: int, noise: float) -> None:
+    image_metrics = pytest.importorskip("torchmetrics.image")
+    image, reference = images(height, width, noise)
+    reference_metric = image_metrics.MultiScaleStructuralSimilarityIndexMeasure(data_range=1.0)
+    expected = reference_metric(channels_first(image), channels_first(reference))
+    assert metrics.ms_ssim(image, reference) == pytest.approx(float(expected), abs=2e-5)
+
+
+def test_an_inverted_picture_has_no_multi_scale_similarity_but_a_number() -> None:
+    reference = torch.rand(200, 200, 3, generator=torch.Generator().manual_seed(1))
+    assert metrics.ms_ssim(1 - reference, reference) == pytest.approx(0.0, abs=1e-6)
+    assert metrics.ssim(1 - reference, reference) < 0
+
+
+def test_small_images_are_refused_by_name_and_size() -> None:
+    image, reference = images(160, 400, 0.1)
+    with pytest.raises(OptionError, match=r"MS-SSIM needs 161 .* 400x160") as caught:
+        metrics.ms_ssim(image, reference)
+    assert caught.value.code == "image-too-small"
+    with pytest.raises(OptionError, match="SSIM needs 11"):
+        metrics.ssim(image[:10], reference[:10])
+    assert metrics.ms_ssim(*images(161, 161, 0.1)) > 0
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim, metrics.ms_ssim])
+def test_numpy_and_torch_give_the_same_number(metric) -> None:  # type: ignore[no-untyped-def]
+    image, reference = images(170, 190, 0.05)
+    assert metric(image, reference) == metric(image.numpy(), reference.numpy())
+
+
+def test_wrong_inputs_are_refused() -> None:
+    picture = np.zeros((8, 8, 3), np.float32)
+    with pytest.raises(OptionError, match="one size"):
+        metrics.psnr(picture, picture[:7])
+    with pytest.raises(OptionError, match="divide by 255"):
+        metrics.psnr(picture.astype(np.uint8), picture.astype(np.uint8))
+    with pytest.raises(OptionError, match="no pixel"):
+        metrics.psnr(picture, picture, np.zeros((8, 8), bool))
+    with pytest.raises(OptionError, match="does not fit"):
+        metrics.psnr(picture, picture, np.zeros((8, 7), bool))
