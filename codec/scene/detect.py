@@ -1,0 +1,49 @@
+"""Which layout a capture has, told by what lies in its folder, and the reader that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .capture import Capture
+from .checks import scene_error
+from .dnerf import read_dnerf
+
+Progress = Callable[[str, float], None]
+
+# layout: (the files and folders it is known by, in words for the error)
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "dnerf": ("transforms_train.json",),
+}
+
+
+def detect_layout(root: Path) -> str:
+    """The one layout whose files are all there.
+
+    Raises:
+        SceneError: unknown-layout with what was looked for, or ambiguous-layout when several fit.
+    """
+    found = [name for name, signs in LAYOUTS.items() if all((root / sign).exists() for sign in signs)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise scene_error(
+            "ambiguous-layout", root, "", f"fits {' and '.join(found)}", f"choose one with --layout {found[0]}"
+        )
+    wanted = "; ".join(f"{name}: {' + '.join(signs)}" for name, signs in LAYOUTS.items())
+    raise scene_error(
+        "unknown-layout", root, "", f"no known layout (looked for {wanted})", "check the folder or give --layout"
+    )
+
+
+def read_capture(
+    root: Path, layout: str, downscale: float, cache_dir: Path | None, progress: Progress | None
+) -> Capture:
+    """Read the capture with the layout's reader.
+
+    Raises:
+        SceneError: unknown-layout for a name that is none, and whatever the reader refuses.
+    """
+    if layout == "dnerf":
+        return read_dnerf(root)
+    raise scene_error("unknown-layout", root, "", f"{layout!r} is no layout", f"choose from {', '.join(LAYOUTS)}")

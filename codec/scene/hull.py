@@ -1,0 +1,224 @@
+"""Carving the visual hull from alpha masks, at an instant of a scene that moves.
+
+With one camera per instant there is no instant at which several masks agree exactly. So the frames nearest in
+time stand in for it, and a cell survives if nearly all that see it call it opaque: what moves a little within
+the window is kept, what merely passes by is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .capture import Frame, InitialCloud
+from .focus import common_focus
+from .views import Views
+
+MASK_SIDE = 256  # masks are carved with at about this resolution
+
+
+@dataclass(frozen=True)
+class CarveOptions:
+    """How the hull is carved.
+
+    Attributes:
+        window: frames nearest in time that take part; None takes the instant's own when there are at least 8 of
+            them, else an eighth of the training frames, between 10 and 24.
+        resolution: cells along the longest side of the box.
+        agreement: the fraction of the frames seeing a cell that must call it opaque.
+    """
+
+    window: int | None = None
+    resolution: int = 128
+    agreement: float = 0.85
+
+
+@dataclass(frozen=True, eq=False)
+class _Mask:
+    frame: Frame
+    matrix: NDArray[np.float32]  # (3, 4), space to mask pixels
+    opaque: NDArray[np.bool_]  # (H, W)
+    rgb: NDArray[np.uint8]  # (H, W, 3)
+
+
+def carve(
+    views: Views,
+    instant: float = 0.0,
+    box: NDArray[np.float64] | None = None,
+    options: CarveOptions = CarveOptions(),
+) -> InitialCloud:
+    """The surface cells of the visual hull at an instant, coloured from the images that see them.
+
+    Args:
+        instant: in [0, 1].
+        box: (2, 3) corners to carve in, in the views' space; None finds the content of the whole clip first.
+
+    Returns:
+        points (P, 3) with ``times`` all equal to the instant; P is 0 where the masks leave nothing.
+    """
+    if box is None:
+        box = content_box(views)
+    masks = [_mask(views, f) for f in _window(views.split("train"), instant, options.window)]
+    size = float((box[1] - box[0]).max()) / options.resolution
+    cells = _carve_cells(masks, box, size, options.agreement)
+    surface = _surface(cells)
+    points = (box[0] + (surface + 0.5) * size).astype(np.float32)
+    colors = _colors(points, masks, size)
+    times = np.full(len(points), instant, np.float32)
+    source = f"visual hull of {len(masks)} alpha masks nearest t = {instant:.3g}, cells of {size:.3g}"
+    return InitialCloud(points, colors, source, times)
+
+
+def carve_instants(
+    views: Views, instants: Sequence[float], options: CarveOptions = CarveOptions(), box: NDArray[np.float64] | None = None
+) -> InitialCloud:
+    """Hulls of several instants in one cloud; ``times`` says which point belongs to which."""
+    if box is None:
+        box = content_box(views)
+    hulls = [carve(views, instant, box, options) for instant in instants]
+    return InitialCloud(
+        np.concatenate([h.points for h in hulls]),
+        np.concatenate([h.colors for h in hulls]),
+        f"visual hulls at {len(hulls)} instants",
+        np.concatenate([h.times for h in hulls if h.times is not None]),
+    )
+
+
+def has_silhouettes(views: Views) -> bool:
+    """Whether the alpha channel tells an object from its surroundings in the training images."""
+    if not views.has_alpha:
+        return False
+    frames = _spread(views.split("train"), 8)
+    covered = [_mask(views, frame).opaque.mean() for frame in frames]
+    return 0 < float(np.mean(covered)) < 0.95
+
+
+def content_box(views: Views, instants: int = 8, resolution: int = 48) -> NDArray[np.float64]:
+    """(2, 3) corners around all that the masks show over the clip, with a margin of two cells.
+
+    It looks at several windows in time and joins what it finds: a ball that crosses the scene belongs to it.
+    """
+    frames = views.split("train")
+    focus, extent = common_focus([frame.camera for frame in frames])
+    box = np.stack([focus - 1.25 * extent, focus + 1.25 * extent])
+    size = float((box[1] - box[0]).max()) / resolution
+    found = []
+    for instant in (np.arange(instants) + 0.5) / instants:
+        masks = [_mask(views, frame) for frame in _window(frames, float(instant), None)]
+        cells = _carve_cells(masks, box, size, 0.8)
+        if len(cells):
+            found.append(np.stack([cells.min(axis=0), cells.max(axis=0) + 1]))
+    if not found:
+        return box
+    low = np.min([f[0] for f in found], axis=0) - 2
+    high = np.max([f[1] for f in found], axis=0) + 2
+    return np.stack([box[0] + low * size, box[0] + high * size])
+
+
+def _window(frames: list[Frame], instant: float, window: int | None) -> list[Frame]:
+    distance = np.abs(np.array([frame.time for frame in frames]) - instant)
+    if window is None:
+        at_once = int((distance <= distance.min() + 1e-9).sum())
+        window = at_once if at_once >= 8 else int(np.clip(len(frames) // 8, 10, 24))
+    nearest = np.argsort(distance, kind="stable")[: max(1, window)]
+    return [frames[i] for i in nearest]
+
+
+def _spread(frames: list[Frame], count: int) -> list[Frame]:
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+    return [frames[i] for i in chosen]
+
+
+def _mask(views: Views, frame: Frame) -> _Mask:
+    downscale = max(1, round(max(frame.camera.width, frame.camera.height) / MASK_SIDE))
+    camera = views.camera(frame, downscale)
+    image = views.image(frame, downscale)
+    matrix = (camera.intrinsics @ camera.world_to_camera[:3]).astype(np.float32)
+    return _Mask(frame, matrix, image[..., 3] >= 128, image[..., :3])
+
+
+def _look_up(
+    mask: _Mask, points: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float32]]:
+    """Which points (N, 3) fall into the image, the pixel of those that do, and every point's depth."""
+    height, width = mask.opaque.shape
+    local = points @ mask.matrix[:, :3].T + mask.matrix[:, 3]
+    depth = local[:, 2]
+    safe = np.where(depth > 1e-6, depth, 1)
+    # Cells behind the camera and numbers beyond an integer's range are outside before any cast.
+    column, row = local[:, 0] / safe, local[:, 1] / safe
+    inside = (depth > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixel = row[inside].astype(np.int64) * width + column[inside].astype(np.int64)
+    return inside, pixel, depth
+
+
+def _carve_cells(
+    masks: list[_Mask], box: NDArray[np.float64], size: float, agreement: float
+) -> NDArray[np.int32]:
+    """Indices (M, 3) of the surviving cells. Cells that are out of the running are dropped after each mask."""
+    counts = np.maximum(1, np.ceil((box[1] - box[0]) / size - 1e-6).astype(int))
+    cells = np.indices(counts, dtype=np.int32).reshape(3, -1).T
+    seen = np.zeros(len(cells), np.int16)
+    hit = np.zeros(len(cells), np.int16)
+    allowed = (1 - agreement) * len(masks)
+    for mask in masks:
+        inside, pixel, _ = _look_up(mask, (box[0] + (cells + 0.5) * size).astype(np.float32))
+        seen[inside] += 1
+        hit[inside] += mask.opaque.reshape(-1)[pixel]
+        keep = seen - hit <= allowed
+        cells, seen, hit = cells[keep], seen[keep], hit[keep]
+    # A cell that few frames see is no evidence of anything.
+    sure = (seen >= max(1, len(masks) // 2)) & (hit >= agreement * seen)
+    return cells[sure]
+
+
+def _surface(cells: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The cells with at least one empty neighbour across a face."""
+    if len(cells) == 0:
+        return cells
+    low = cells.min(axis=0) - 1
+    solid = np.zeros(cells.max(axis=0) - low + 2, bool)
+    x, y, z = (cells - low).T
+    solid[x, y, z] = True
+    buried = np.ones(len(cells), bool)
+    for dx, dy, dz in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
+        buried &= solid[x + dx, y + dy, z + dz]
+    return cells[~buried]
+
+
+def _colors(points: NDArray[np.float32], masks: list[_Mask], size: float) -> NDArray[np.float32]:
+    """Mean colour over the masks in which a point is opaque and nearest, (P, 3) in [0, 1]; the nearest two
+    instants count most, for they are the ones that show the point where it is."""
+    total = np.zeros((len(points), 3))
+    weight = np.zeros(len(points))
+    for rank, mask in enumerate(masks):
+        inside, pixel, depth = _look_up(mask, points)
+        front = _front_depth(mask, pixel, depth[inside], points, size)
+        good = mask.opaque.reshape(-1)[pixel] & (depth[inside] <= front + 2 * size)
+        index = np.flatnonzero(inside)[good]
+        share = 1 / (1 + rank)
+        total[index] += share * mask.rgb.reshape(-1, 3)[pixel[good]]
+        weight[index] += share
+    known = weight > 0
+    fallback = total[known].sum(axis=0) / weight[known].sum() if known.any() else np.full(3, 127.5)
+    colors = np.where(known[:, None], total / np.maximum(weight, 1e-9)[:, None], fallback)
+    return (colors / 255).astype(np.float32)
+
+
+def _front_depth(
+    mask: _Mask, pixel: NDArray[np.int64], depth: NDArray[np.float32], points: NDArray[np.float32], size: float
+) -> NDArray[np.float32]:
+    """The least depth around each pixel, on a grid coarse enough that the cells of a surface leave no holes."""
+    height, width = mask.opaque.shape
+    if len(depth) == 0:
+        return depth
+    focal = float(np.linalg.norm(mask.matrix[0, :3]))
+    step = max(1, int(np.ceil(2 * focal * size / float(np.median(depth)))))
+    columns = -(-width // step)
+    block = (pixel // width // step) * columns + (pixel % width) // step
+    nearest = np.full(columns * -(-height // step), np.inf, np.float32)
+    np.minimum.at(nearest, block, depth)
+    return nearest[block]
