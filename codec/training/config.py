@@ -95,6 +95,9 @@ class TrainingConfig:
         return TrainingConfig(**data)
 
 
+PRESETS = ("draft", "default", "best")
+
+
 def preset(name: str) -> TrainingConfig:
     """``draft`` (a look in 2 minutes), ``default`` (10 minutes) or ``best`` (an hour)."""
     base = TrainingConfig()

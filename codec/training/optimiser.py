@@ -56,7 +56,9 @@ class AnchorOptimiser:
     def select(self, keep: Tensor) -> None:
         """Keep the anchors of a mask or index tensor, moments included."""
         for name in ANCHOR_TENSORS:
-            self._replace(name, lambda rows: rows[keep])
+            old = getattr(self.model, name)
+            moments = {k: v[keep] if v.dim() else v for k, v in self.adam.state.get(old, {}).items()}
+            self._swap(name, old, nn.Parameter(old.detach()[keep], requires_grad=old.requires_grad), moments)
 
     def append(self, new: dict[str, Tensor]) -> None:
         """Add anchors; ``new`` has rows for each of ``ANCHOR_TENSORS``. Their moments start at zero."""
@@ -68,12 +70,10 @@ class AnchorOptimiser:
             moments = {k: torch.cat([v, torch.zeros_like(rows)]) if v.dim() else v for k, v in state.items()}
             self._swap(name, old, grown, moments)
 
-    def _replace(self, name: str, pick: object) -> None:
+    def replace(self, name: str, value: Tensor) -> None:
+        """Give an anchor tensor new contents, of any number of rows; its moments are forgotten."""
         old = getattr(self.model, name)
-        state = self.adam.state.get(old, {})
-        kept = nn.Parameter(pick(old.detach()).clone(), requires_grad=old.requires_grad)  # type: ignore[operator]
-        moments = {k: pick(v).clone() if v.dim() else v for k, v in state.items()}  # type: ignore[operator]
-        self._swap(name, old, kept, moments)
+        self._swap(name, old, nn.Parameter(value, requires_grad=old.requires_grad), {})
 
     def _swap(self, name: str, old: nn.Parameter, new: nn.Parameter, moments: dict[str, Tensor]) -> None:
         self.adam.state.pop(old, None)

@@ -20,11 +20,11 @@ class Significance:
     ``gradient`` / ``weight`` is Eq. 11: the 2D position gradient's norm averaged with each view's blending weight Psi.
     """
 
-    def __init__(self, anchors: int, primitives: int) -> None:
+    def __init__(self, anchors: int, primitives: int, device: torch.device) -> None:
         self.primitives = primitives
-        self.gradient = torch.zeros(anchors * primitives)
-        self.weight = torch.zeros(anchors * primitives)
-        self.opacity = torch.zeros(anchors)
+        self.gradient = torch.zeros(anchors * primitives, device=device)
+        self.weight = torch.zeros(anchors * primitives, device=device)
+        self.opacity = torch.zeros(anchors, device=device)
         self.views = 0
 
     def add(self, mean2d_gradient: Tensor, weights: Tensor, opacities: Tensor, half_size: float) -> None:
@@ -78,7 +78,7 @@ def grow(
     room = config.max_anchors - int(keep.sum())
     budget = min(room, math.ceil(config.grow_share * n))
     score = significance.score()
-    score = torch.where(keep.repeat_interleave(k), score, torch.zeros(()))
+    score = score * keep.repeat_interleave(k)
     seen = significance.weight > 0.5 * max(significance.views, 1) * config.prune_weight
     candidates = torch.nonzero((score > config.grow_threshold) & seen).flatten()
     if budget <= 0 or len(candidates) == 0:
@@ -98,7 +98,7 @@ def _one_per_voxel(candidates: Tensor, existing: Tensor, voxel: float) -> Tensor
         if cell not in taken:
             taken.add(cell)
             chosen.append(index)
-    return torch.tensor(chosen, dtype=torch.long)
+    return torch.tensor(chosen, dtype=torch.long, device=candidates.device)
 
 
 def _children(model: AnchorModel, primitives: Primitives, chosen: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..entropy import EntropyConfig, MultiDimensionEntropyModel
-from ..errors import TrainingError
+from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
 from ..model import AnchorModel, Primitives
@@ -54,23 +54,24 @@ class Trainer:
         scene: the capture.
         config: the run.
         checkpoint: where to save at intervals and at the end; None saves nothing.
+        device: a torch device; the capture's images are brought there as they are needed.
     """
 
-    def __init__(self, scene: Scene, config: TrainingConfig, checkpoint: Path | None = None) -> None:
+    def __init__(self, scene: Scene, config: TrainingConfig, checkpoint: Path | None = None, device: str = "cpu") -> None:
         self.scene = scene
+        self.device = torch.device(device)
         self.config = config
         self.checkpoint = checkpoint
         self.frames = scene.split("train")
         if not self.frames:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
         cloud = scene.cloud
-        self.model = initial_model(
-            cloud.points, cloud.colors, cloud.times, config.model, min(config.initial_anchors, config.max_anchors), config.seed
-        )
-        self.entropy = MultiDimensionEntropyModel(entropy_config(config))
+        count = min(config.initial_anchors, config.max_anchors)
+        self.model = initial_model(cloud.points, cloud.colors, cloud.times, config.model, count, config.seed).to(self.device)
+        self.entropy = MultiDimensionEntropyModel(entropy_config(config)).to(self.device)
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
-        self.significance = Significance(len(self.model.positions), config.model.primitives)
-        self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).clone()
+        self.significance = self._new_significance()
+        self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False
@@ -105,12 +106,23 @@ class Trainer:
             if self.checkpoint is not None:
                 self.save()
             raise
-        if not self.frozen:
-            self._freeze_positions()
+        self.finish()
         if self.checkpoint is not None:
             self.save()
         if report is not None:
             report(self.status())
+
+    def finish(self) -> None:
+        """Bring the model into the state that can be coded (positions on their grid), however far training came."""
+        if not self.frozen:
+            self._freeze_positions()
+
+    def render(self, frame: Frame) -> Tensor:
+        """A frame as the model in memory shows it with rounded attributes, (H, W, 3) in [0, 1]."""
+        with torch.no_grad():
+            features, _ = self.entropy(self.model.features, "round", False)
+            background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
+            return render(self.model.gaussians_at(frame.time, features), frame.camera, background).image.clamp(0, 1).cpu()
 
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""
@@ -193,7 +205,7 @@ class Trainer:
         if self.scene.has_alpha and float(torch.rand(())) < self.config.random_background:
             background = torch.rand(3).numpy()
         target = self.scene.target(frame, background=tuple(background.tolist()), downscale=downscale)
-        return torch.from_numpy(target), torch.from_numpy(background)
+        return torch.from_numpy(target).to(self.device), torch.from_numpy(background).to(self.device)
 
     # ---------------------------------------------------------------- refinement
 
@@ -223,7 +235,10 @@ class Trainer:
             self.optimiser.select(keep)
         if len(new["positions"]):
             self.optimiser.append(new)
-        self.significance = Significance(len(self.model.positions), self.config.model.primitives)
+        self.significance = self._new_significance()
+
+    def _new_significance(self) -> Significance:
+        return Significance(len(self.model.positions), self.config.model.primitives, self.device)
 
     def _freeze_positions(self) -> None:
         """Put anchors on the grid, merge those that meet, and train no position from here on."""
@@ -231,18 +246,18 @@ class Trainer:
             cells = snap(self.model.positions, self.origin, self.config.voxel)
             self.origin = self.origin + self.config.voxel * cells.amin(dim=0).clamp_max(0)
             cells = snap(self.model.positions, self.origin, self.config.voxel)
-            _, first = np.unique(cells.numpy(), axis=0, return_index=True)
-            keep = torch.from_numpy(np.sort(first))
+            _, first = np.unique(cells.cpu().numpy(), axis=0, return_index=True)
+            keep = torch.from_numpy(np.sort(first)).to(self.device)
             self.optimiser.select(keep)
             self.model.positions.copy_(self.origin + self.config.voxel * cells[keep])
         self.model.positions.requires_grad_(False)
         self.optimiser.frozen.add("positions")
-        self.significance = Significance(len(self.model.positions), self.config.model.primitives)
+        self.significance = self._new_significance()
         self.frozen = True
 
     def grid_positions(self) -> np.ndarray:
         """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""
-        return snap(self.model.positions.detach(), self.origin, self.config.voxel).numpy().astype(np.uint32)
+        return snap(self.model.positions.detach(), self.origin, self.config.voxel).cpu().numpy().astype(np.uint32)
 
     def position_bits(self) -> float:
         """What the positions will cost, from their number and the volume of the grid."""
@@ -277,22 +292,45 @@ class Trainer:
             "frozen": self.frozen,
             "error": self.error,
             "bits": self.bits,
+            "scene": self._fingerprint(),
         }
         save_checkpoint(self.checkpoint, tensors, meta)
 
-    def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of the same scene and configuration.
+    def _fingerprint(self) -> dict[str, Any]:
+        camera = self.frames[0].camera
+        return {"layout": self.scene.layout, "frames": len(self.scene.frames), "width": camera.width, "height": camera.height}
+
+    @staticmethod
+    def from_checkpoint(scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu") -> Trainer:
+        """Continue a run of the same scene, with the configuration that it had.
+
+        Args:
+            path: the checkpoint to read.
+            checkpoint: where to save from here on; None saves nothing.
 
         Raises:
             TrainingError: ``bad-checkpoint`` where it does not fit.
         """
         tensors, meta = load_checkpoint(path)
         try:
+            config = TrainingConfig.from_dict(meta["config"])
+        except (AdcError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError("bad-checkpoint", f"{path}: its configuration is not of this version ({error})") from error
+        trainer = Trainer(scene, config, checkpoint, device)
+        if meta.get("scene") != trainer._fingerprint():
+            raise TrainingError(
+                "bad-checkpoint",
+                f"{path}: made from {meta.get('scene')}, this capture is {trainer._fingerprint()}; use the same capture and --downscale",
+            )
+        trainer._restore(path, tensors, meta)
+        return trainer
+
+    def _restore(self, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        tensors = {name: value.to(self.device) for name, value in tensors.items()}
+        try:
             model = section(tensors, "model")
             for name in ANCHOR_TENSORS:
-                parameter = torch.nn.Parameter(model[name].clone())
-                old = getattr(self.model, name)
-                self.optimiser._swap(name, old, parameter, {})
+                self.optimiser.replace(name, model[name].clone())
             self.model.load_state_dict(model)
             self.entropy.load_state_dict(section(tensors, "entropy"))
             self.optimiser.load_state(section(tensors, "adam"))

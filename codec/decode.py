@@ -1,0 +1,182 @@
+"""From one ``.adc`` file to images: read, rebuild the anchors, place the primitives at an instant, draw them.
+
+Needs the file alone; imports neither the training nor the capture rooms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .bitstream import CameraView, Container, Header, unpack_arrays, unpack_cameras
+from .camera import Camera, Similarity
+from .errors import BitstreamError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .entropy import EntropyConfig, SealedEntropyModel
+    from .features import Features
+    from .gaussians import Gaussians
+    from .model import AnchorModel, ModelConfig, Primitives
+
+_ENTROPY_KEYS = ("chunks", "hyper", "hidden")
+
+
+@dataclass
+class DecodedScene:
+    """A scene as its file describes it.
+
+    Attributes:
+        header: sizes, clip, similarity, background.
+        model: the anchors with their decoded attributes, and the networks.
+        views: the capture's cameras, in the normalised space.
+        missing: sections that a cut file lacks; empty for a whole one.
+    """
+
+    path: Path
+    header: Header
+    model: AnchorModel
+    views: list[CameraView]
+    missing: tuple[str, ...] = ()
+    _primitives: Primitives | None = field(default=None, repr=False)
+
+    @property
+    def anchors(self) -> int:
+        """Number of anchors."""
+        return self.header.anchors
+
+    @property
+    def similarity(self) -> Similarity:
+        """From the capture's world to the normalised space."""
+        return self.header.similarity
+
+    def gaussians_at(self, time: float) -> Gaussians:
+        """All primitives at ``time`` in [0, 1]; what does not depend on time is computed once."""
+        import torch
+
+        with torch.inference_mode():
+            if self._primitives is None:
+                self._primitives = self.model.predict(self.model.features)
+            return self.model.deform(self.model.features, self._primitives, time)
+
+    def render(self, camera: Camera, time: float, background: tuple[float, float, float] | None = None) -> Tensor:
+        """An image, (H, W, 3) float32 in [0, 1], of a camera in the normalised space at ``time`` in [0, 1]."""
+        import torch
+
+        from .render import render
+
+        color = self.header.background if background is None else background
+        with torch.inference_mode():
+            gaussians = self.gaussians_at(time)
+            behind = torch.tensor(color, dtype=torch.float32, device=gaussians.means.device)
+            return render(gaussians, camera, behind).image.clamp(0.0, 1.0)
+
+
+def open_scene(
+    path: str | Path, *, device: str = "cpu", threads: int | None = None, allow_partial: bool = False
+) -> DecodedScene:
+    """Decode a file into a scene that can be rendered.
+
+    Args:
+        device: a torch device, ``"cpu"`` or ``"cuda"``.
+        threads: CPU threads; None leaves torch's choice.
+        allow_partial: accept a cut file whose chunks of f_g are missing; they take their predicted mean.
+
+    Raises:
+        BitstreamError: with a stable code, for a file that is not as specified.
+        OptionError: for a device that is not there.
+    """
+    import torch
+
+    from .model import AnchorModel, network_shapes
+
+    use_threads(threads)
+    check_device(device)
+    path = Path(path)
+    with Container.open(path, allow_partial=allow_partial) as container:
+        header = read_header(container)
+        config, entropy = configurations(header)
+        arrays = unpack_arrays(container.read("networks"), network_shapes(config))
+        grid, features, _ = _read_anchors(container, header, entropy)
+        views = unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
+        missing = tuple(container.missing)
+    origin = torch.tensor(header.grid_origin, dtype=torch.float32)
+    positions = origin + torch.from_numpy(grid.astype(np.float32)) * np.float32(header.voxel)
+    model = AnchorModel(config, positions, features, folded=True)
+    model.load_network_arrays({name: torch.from_numpy(array) for name, array in arrays.items()})
+    model.requires_grad_(False)
+    return DecodedScene(path, header, model.to(device), views, missing)
+
+
+def decoded_digest(path: str | Path) -> str:
+    """SHA-256 of every decoded integer: positions, then each component's symbols. Equal on every machine."""
+    with Container.open(path) as container:
+        header = read_header(container)
+        _, entropy = configurations(header)
+        grid, _, symbols = _read_anchors(container, header, entropy)
+    digest = hashlib.sha256(np.ascontiguousarray(grid, dtype="<u4").tobytes())
+    for name in sorted(symbols):
+        digest.update(name.encode() + b"\0" + np.ascontiguousarray(symbols[name], dtype="<i4").tobytes())
+    return digest.hexdigest()
+
+
+def read_header(container: Container) -> Header:
+    """The header section of an open container."""
+    return Header.from_bytes(container.read("header"))
+
+
+def configurations(header: Header) -> tuple[ModelConfig, EntropyConfig]:
+    """Model and entropy configuration as the header states them.
+
+    Raises:
+        BitstreamError: ``bad-header`` or ``bad-entropy-config``.
+    """
+    from .entropy import EntropyConfig
+    from .model import ModelConfig
+
+    model = ModelConfig.from_dict(header.config)
+    sizes = {}
+    for key in _ENTROPY_KEYS:
+        value = header.config.get(key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BitstreamError("bad-header", f"model configuration: '{key}' is {value!r}; re-encode the file")
+        sizes[key] = value
+    entropy = EntropyConfig(
+        f_v=model.reference_dim, primitives=model.primitives, f_g=model.residual_dim, coder=header.coder, **sizes
+    )
+    return model, entropy
+
+
+def use_threads(threads: int | None) -> None:
+    """Limit torch, and with it the rasterizer, to a number of CPU threads.
+
+    Raises:
+        OptionError: ``bad-option``.
+    """
+    import torch
+
+    if threads is None:
+        return
+    if threads < 1:
+        raise OptionError("bad-option", f"--threads is {threads}; give 1 or more")
+    torch.set_num_threads(threads)
+
+
+def check_device(device: str) -> None:
+    """Raises OptionError ``no-device`` for a device that torch cannot use here."""
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise OptionError("no-device", f"--device {device!r} is not a torch device; use cpu or cuda") from None
+    if kind not in ("cpu", "cuda"):
+        raise OptionError("no-device", f"--device {device!r} is not supported; use cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise OptionError("no-device", f"--device {device!r}: torch sees no CUDA device here; use --device cpu")

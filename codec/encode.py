@@ -1,0 +1,122 @@
+"""From a trained model to one ``.adc`` file: seal, order, code, write (the right half of the paper's Figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from . import __version__
+from .bitstream import CameraView, Header, pack_arrays, pack_cameras, write_container
+from .evaluation.metrics import psnr
+from .features import Features
+from .geometry import encode_positions, morton_order
+from .training import Trainer
+
+if TYPE_CHECKING:
+    from .scene import Frame, Scene
+
+WEIGHTS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What came out of an encoding.
+
+    Attributes:
+        bytes: size of the file.
+        estimated_bytes: what the entropy model's own estimate says the coded components take.
+        coded_bytes: what they do take.
+        psnr_model: mean held-out PSNR of the trained model in memory, straight-through rounding, None without held-out views.
+    """
+
+    path: Path
+    bytes: int
+    anchors: int
+    iterations: int
+    minutes: float
+    psnr_train: float
+    psnr_model: float | None
+    estimated_bytes: float
+    coded_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def write_scene(trainer: Trainer, path: Path, *, weights: str = "fp32") -> EncodeReport:
+    """Seal a trained model and write it to ``path``, atomically.
+
+    Args:
+        trainer: after :meth:`Trainer.train`, or restored from a checkpoint.
+        weights: how the networks are stored, one of :data:`WEIGHTS`.
+    """
+    trainer.finish()
+    scene, model = trainer.scene, trainer.model
+    grid = trainer.grid_positions()
+    order = torch.from_numpy(morton_order(grid))
+    features = Features(*(t.detach()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
+
+    sealed = trainer.entropy.seal()
+    coded, _ = sealed.compress(features)
+    estimate = sealed.estimate_bits(features)
+    sections = [
+        ("header", header_of(trainer).to_bytes()),
+        ("networks", pack_arrays({n: a.cpu().numpy() for n, a in model.network_arrays().items()}, weights)),
+        ("entropy", sealed.to_bytes()),
+        ("cameras", pack_cameras(camera_views(scene), scene.frame_count)),
+        ("positions", encode_positions(grid)),
+        *coded.items(),
+    ]
+    size = write_container(path, sections)
+    status = trainer.status()
+    return EncodeReport(
+        path=path,
+        bytes=size,
+        anchors=len(grid),
+        iterations=trainer.iteration,
+        minutes=trainer.seconds / 60,
+        psnr_train=status.psnr,
+        psnr_model=held_out_psnr(trainer),
+        estimated_bytes=float(sum(estimate.values())) / 8,
+        coded_bytes=sum(len(data) for data in coded.values()),
+    )
+
+
+def header_of(trainer: Trainer) -> Header:
+    """The header section's contents for a trained model."""
+    scene, entropy = trainer.scene, trainer.entropy.config
+    config = {**trainer.config.model.to_dict(), "chunks": entropy.chunks, "hyper": entropy.hyper, "hidden": entropy.hidden}
+    origin, center, background = (tuple(map(float, v)) for v in (trainer.origin, scene.similarity.center, scene.background))
+    return Header(
+        anchors=len(trainer.model.positions),
+        frame_count=scene.frame_count,
+        frame_rate=scene.frame_rate,
+        scale=scene.similarity.scale,
+        center=center,  # type: ignore[arg-type]
+        background=background,  # type: ignore[arg-type]
+        grid_origin=origin,  # type: ignore[arg-type]
+        voxel=trainer.config.voxel,
+        coder=entropy.coder,
+        encoder=f"adcgs {__version__}",
+        config=config,
+    )
+
+
+def camera_views(scene: Scene) -> list[CameraView]:
+    """The capture's cameras as the file keeps them."""
+    return [CameraView(f.name, f.split, f.camera_id, f.time, f.camera) for f in scene.frames]
+
+
+def held_out_psnr(trainer: Trainer, limit: int = 20) -> float | None:
+    """Mean PSNR of the model in memory over (at most ``limit``, evenly spread) test views; None where there are none."""
+    frames: Sequence[Frame] = trainer.scene.split("test")
+    if not frames:
+        return None
+    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))]
+    return float(np.mean([psnr(trainer.render(frame).numpy(), trainer.scene.target(frame)) for frame in chosen]))
