@@ -1,1 +1,35 @@
+"""The container: sections, header, cameras and weights to bytes and back. Knows no torch."""
 
+from __future__ import annotations
+
+from .arrays import GROUPS, KINDS, array_sizes, pack_arrays, unpack_arrays
+from .cameras import CameraView, pack_cameras, unpack_cameras
+from .codes import CODES
+from .container import Container, Entry, pack_container, write_atomically, write_container
+from .cursor import Cursor
+from .header import CODERS, MAX_ANCHORS, Header
+from .names import safe_name
+from .sections import SECTION_KINDS
+
+__all__ = [
+    "CODERS",
+    "CODES",
+    "GROUPS",
+    "KINDS",
+    "MAX_ANCHORS",
+    "SECTION_KINDS",
+    "CameraView",
+    "Container",
+    "Cursor",
+    "Entry",
+    "Header",
+    "array_sizes",
+    "pack_arrays",
+    "pack_cameras",
+    "pack_container",
+    "safe_name",
+    "unpack_arrays",
+    "unpack_cameras",
+    "write_atomically",
+    "write_container",
+]
