@@ -3,17 +3,14 @@
 Cameras live in the normalised space (the header has the similarity). Layout, ``column`` as in
 :mod:`.columns`::
 
-    varint     frames of the clip
     u8, u8     fraction bits r of rotations and c of centres
     varint     intrinsics; each varint width, varint height, f32 fx, fy, cx, cy (pixel centres at +0.5)
     varint     poses; six columns over them: m_x, m_y, m_z in 2^-r, centre x, y, z in 2^-c
     three times, for train, val and test:
       varint   views n; where it is not 0:
-      varint   time denominator D; D > 0: a column of k, time = k / D; D = 0: n x f64
-      column   camera id + 1 (0: a camera that moves)
-      column   intrinsics index
-      column   pose index
-      names    see :mod:`.names`
+      varint   times: 0, k / (frames of the clip - 1) (k / 1 where there is one frame); 1, n x f64; d > 1, k
+      / (d - 1) column   k, except where times are f64 column   camera id + 1 (0: a camera that moves) column
+      intrinsics index column   pose index names    see :mod:`.names`
 
 m are modified Rodrigues parameters: the quaternion is w = (1 - m.m) / (1 + m.m), (x, y, z) = 2 m / (1 +
 m.m). Rational, bounded steps everywhere, so that a smooth camera path has small differences. The rotation R
@@ -36,7 +33,6 @@ from ..camera import Camera
 from ..errors import BitstreamError
 from .columns import MAX_VALUE, pack_column, read_column
 from .cursor import Cursor, varint
-from .header import MAX_FRAMES
 from .names import pack_names, read_names
 
 Lens = tuple[int, int, float, float, float, float]
@@ -92,7 +88,7 @@ def pack_cameras(views: Sequence[CameraView], frame_count: int) -> bytes:
     poses, pose_of = _distinct(
         _quantised_poses([view.camera for view in ordered], rotation_bits, center_bits)
     )
-    out = varint(frame_count) + bytes([rotation_bits, center_bits])
+    out = bytes([rotation_bits, center_bits])
     out += varint(len(lenses)) + b"".join(
         varint(w) + varint(h) + struct.pack("<4f", *rest) for w, h, *rest in lenses
     )
@@ -108,14 +104,18 @@ def pack_cameras(views: Sequence[CameraView], frame_count: int) -> bytes:
     return out
 
 
-def unpack_cameras(data: bytes, source: str = "cameras") -> list[CameraView]:
+def unpack_cameras(data: bytes, frame_count: int, source: str = "cameras") -> list[CameraView]:
     """The inverse of :func:`pack_cameras`: train, then val, then test views. Views share ``Camera`` objects.
+
+    Args:
+        data: the section's bytes.
+        frame_count: of the clip, from the header.
+        source: what to call the section in messages.
 
     Raises:
         BitstreamError: any damage.
     """
     cursor = Cursor(data, source)
-    cursor.varint("number of frames", 1, MAX_FRAMES)
     bits = [cursor.within(cursor.u8(f), f, 0, _MAX_FRACTION_BITS) for f in ("rotation bits", "centre bits")]
     lenses = [
         _read_intrinsics(cursor) for _ in range(cursor.count("intrinsics", MAX_VIEWS, _INTRINSICS_BYTES))
@@ -127,7 +127,7 @@ def unpack_cameras(data: bytes, source: str = "cameras") -> list[CameraView]:
         count = cursor.varint(f"number of {split} views", 0, MAX_VIEWS - len(views))
         if count == 0:
             continue
-        times = _read_times(cursor, count)
+        times = _read_times(cursor, count, frame_count)
         ids = read_column(cursor, count, "camera ids", 0, MAX_CAMERA_ID) - 1
         lens_of = read_column(cursor, count, "intrinsics of views", 0, len(lenses) - 1)
         pose_of = read_column(cursor, count, "poses of views", 0, len(poses) - 1)
@@ -234,17 +234,18 @@ def _quaternions(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
 def _pack_times(times: Sequence[float], frame_count: int) -> bytes:
     """Times as k / D for the first D that fits all within 1e-9: frames, another regular raster, decimals."""
     values = np.asarray(times, dtype=np.float64)
-    candidates = [max(frame_count - 1, 1), *range(1, 4097), 10**4, 10**5, 10**6, 10**7, 10**8]
-    for denominator in candidates:
+    candidates = [*range(1, 4097), 10**4, 10**5, 10**6, 10**7, 10**8]
+    for code, denominator in [(0, max(frame_count - 1, 1)), *((d + 1, d) for d in candidates)]:
         steps = np.rint(values * denominator)
         if np.abs(steps / denominator - values).max() <= 1e-9:
-            return varint(denominator) + pack_column(steps.astype(np.int64))
-    return varint(0) + values.astype("<f8").tobytes()
+            return varint(code) + pack_column(steps.astype(np.int64))
+    return varint(1) + values.astype("<f8").tobytes()
 
 
-def _read_times(cursor: Cursor, count: int) -> list[float]:
-    denominator = cursor.varint("time denominator", 0, _MAX_DENOMINATOR)
-    if denominator:
+def _read_times(cursor: Cursor, count: int, frame_count: int) -> list[float]:
+    code = cursor.varint("coding of times", 0, _MAX_DENOMINATOR)
+    if code != 1:
+        denominator = code - 1 if code else max(frame_count - 1, 1)
         return [int(step) / denominator for step in read_column(cursor, count, "times", 0, denominator)]
     times = np.frombuffer(cursor.take(8 * count, "times"), dtype="<f8")
     if not np.all((times >= 0) & (times <= 1)):

@@ -1,0 +1,92 @@
+"""What the commands share: how errors end a command, where people's text goes, options that several parse."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, ParamSpec
+
+from adcgs.errors import AdcError, OptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+P = ParamSpec("P")
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+def handle_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn expected failures of a command into one line on stderr and an exit status.
+
+    2 for whatever is refused (an ``AdcError``, a file that cannot be read or written, too little memory),
+    130 for Ctrl-C. With ``--json`` (a parameter ``as_json``) stdout carries ``{"error": {"code",
+    "message"}}`` as well. Anything else is a bug and keeps its traceback.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json", False))
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except AdcError as error:
+            _refuse(error.code, str(error), as_json)
+        except BrokenPipeError:
+            # The reader of our output (head, less) has gone: nothing is wrong, and nothing can be printed.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _refuse("io-error", f"{where}{error.strerror or error}", as_json)
+        except MemoryError:
+            _refuse("out-of-memory", "out of memory; try a smaller --size or --downscale", as_json)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(EXIT_INTERRUPTED)
+
+    return run
+
+
+def _refuse(code: str, message: str, as_json: bool) -> NoReturn:
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)
+    if as_json:
+        print_json({"error": {"code": code, "message": line}})
+    sys.exit(EXIT_REFUSED)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on stdout; NaN and infinity, which JSON lacks, are a bug and raise ValueError."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+@functools.cache
+def console() -> Console:
+    """Where progress and notes for people go: stderr, so that stdout can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def parse_background(text: str) -> tuple[float, float, float]:
+    """``white``, ``black`` or ``R,G,B`` with numbers in [0, 1].
+
+    Raises:
+        OptionError: ``bad-background``.
+    """
+    named = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+    if text.strip().lower() in named:
+        return named[text.strip().lower()]
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        red = green = blue = float("nan")
+    if not all(0.0 <= channel <= 1.0 for channel in (red, green, blue)):
+        raise OptionError("bad-background", f"--background {text!r}: give white, black or R,G,B with numbers
+        in 0..1")
+    return red, green, blue
