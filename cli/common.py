@@ -87,6 +87,6 @@ def parse_background(text: str) -> tuple[float, float, float]:
     except ValueError:
         red = green = blue = float("nan")
     if not all(0.0 <= channel <= 1.0 for channel in (red, green, blue)):
-        raise OptionError("bad-background", f"--background {text!r}: give white, black or R,G,B with numbers
-        in 0..1")
+        problem = f"--background {text!r}: give white, black or R,G,B with numbers in 0..1"
+        raise OptionError("bad-background", problem)
     return red, green, blue

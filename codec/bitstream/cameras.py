@@ -8,9 +8,13 @@ Cameras live in the normalised space (the header has the similarity). Layout, ``
     varint     poses; six columns over them: m_x, m_y, m_z in 2^-r, centre x, y, z in 2^-c
     three times, for train, val and test:
       varint   views n; where it is not 0:
-      varint   times: 0, k / (frames of the clip - 1) (k / 1 where there is one frame); 1, n x f64; d > 1, k
-      / (d - 1) column   k, except where times are f64 column   camera id + 1 (0: a camera that moves) column
-      intrinsics index column   pose index names    see :mod:`.names`
+      varint   times t: 0, time = k / (frames - 1), k / 1 where the clip has one frame;
+               1, n x f64; t > 1, time = k / (t - 1)
+      column   k, except where times are f64
+      column   camera id + 1 (0: a camera that moves)
+      column   intrinsics index
+      column   pose index
+      names    see :mod:`.names`
 
 m are modified Rodrigues parameters: the quaternion is w = (1 - m.m) / (1 + m.m), (x, y, z) = 2 m / (1 +
 m.m). Rational, bounded steps everywhere, so that a smooth camera path has small differences. The rotation R

@@ -40,6 +40,9 @@ KEYS: dict[str, int] = {
     "fine": 10,
     "rotate_offsets": 11,
     "coarse_opacity": 12,
+    "chunks": 13,
+    "hyper": 14,
+    "hidden": 15,
 }
 """Registered keys: one byte in the file instead of a name. Added to, never renumbered."""
 
