@@ -1,0 +1,253 @@
+"""The multi-dimension entropy model (MEM) in training: Eq. 6 to 9 and Figure 4 of the paper.
+
+``forward`` quantises an anchor's attributes and counts their bits; ``seal`` rounds the model to the integers that a
+file carries. In place of Eq. 6's F_q(f_i), which no decoder could compute, the step factors come from what is decoded before:
+from eta for f_v, from f_v for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..features import Features
+from .config import EntropyConfig
+from .likelihood import LogisticMixture, quantise_and_rate
+from .networks import INPUT_LIMIT, AnalysisNetwork, ContextNetwork
+from .sealed import SealedEntropyModel
+from .tables import FACTOR_INDEX_ONE, FACTOR_INDEX_UNIT
+
+Mode = Literal["noise", "round"]
+
+ETA_SCALE = 0.25  # eta as a network's input
+_TANH_MIN = -FACTOR_INDEX_ONE / FACTOR_INDEX_UNIT
+_TANH_MAX = (FACTOR_INDEX_ONE - 1) / FACTOR_INDEX_UNIT
+_MOMENTUM = 0.05  # of the running statistics
+_STATISTICS = ("f_v", "sigma", "color", "f_g")
+
+
+@dataclass
+class Rate:
+    """Bits of all anchors (Eq. 9), differentiable.
+
+    Attributes:
+        hyper, f_v, sigma, color: totals of a component, scalars.
+        f_g: totals of each chunk.
+    """
+
+    hyper: Tensor
+    f_v: Tensor
+    sigma: Tensor
+    color: Tensor
+    f_g: tuple[Tensor, ...]
+
+    @property
+    def total(self) -> Tensor:
+        """R: every bit weighs the same."""
+        return self.hyper + self.f_v + self.sigma + self.color + torch.stack(self.f_g).sum()
+
+    def by_component(self) -> dict[str, float]:
+        """Bits per component as plain numbers, with the names of ``EntropyConfig.components``."""
+        parts = {"hyper": self.hyper, "f_v": self.f_v, "sigma": self.sigma, "color": self.color}
+        parts |= {f"f_g_{m}": bits for m, bits in enumerate(self.f_g)}
+        return {name: float(bits.detach()) for name, bits in parts.items()}
+
+
+@dataclass
+class _Steps:
+    """What a call without rate reuses from the last call with one: means and step factors, per component."""
+
+    means: dict[str, Tensor]  # (N, C)
+    factors: dict[str, Tensor]  # (N, 1), leaves that gather the distortion's gradient in between
+
+
+class MultiDimensionEntropyModel(nn.Module):
+    """Trainable entropy model of an anchor's attributes.
+
+    The networks see and predict values relative to each channel's running mean and deviation, so they need not chase
+    the features' scale while these train; sealing folds both into integer weights.
+    """
+
+    def __init__(self, config: EntropyConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or EntropyConfig()
+        hidden = config.hidden
+        self.analysis = AnalysisNetwork(config.f_v, hidden, config.hyper)
+        self.prior = LogisticMixture(config.hyper)
+        self.networks = nn.ModuleDict({name: ContextNetwork(i, hidden, o) for name, i, o in config.network_shapes()})
+        widths = {"f_v": config.f_v, "sigma": config.sigma, "color": config.color, "f_g": config.f_g}
+        self.log_q = nn.ParameterDict(
+            {name: nn.Parameter(torch.full((width,), getattr(config, f"q_{name}")).log()) for name, width in widths.items()}
+        )
+        for name, width in widths.items():
+            shape = (config.primitives, width) if name == "f_g" else (width,)
+            self.register_buffer(f"mean_{name}", torch.zeros(shape))
+            self.register_buffer(f"deviation_{name}", torch.ones(shape))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
+        self._steps: _Steps | None = None
+
+    # ---------------------------------------------------------------- forward
+
+    def forward(self, features: Features, mode: Mode = "noise", with_rate: bool = True) -> tuple[Features, Rate | None]:
+        """Quantised features, and their bits.
+
+        Args:
+            features: of N anchors.
+            mode: ``noise`` adds uniform noise of one step (Eq. 6); ``round`` rounds the residual around mu, and lets the
+                gradient straight through.
+            with_rate: without it the means and step factors of the last call with rate are reused (as long as N is the
+                same), which costs a tenth; Q itself is always live, and the step factors' gradient is kept for the next rate.
+        """
+        if mode not in ("noise", "round"):
+            raise ValueError(f"mode {mode!r} is neither noise nor round")
+        if with_rate:
+            return self._with_rate(features, mode == "noise")
+        if self._steps is None or next(iter(self._steps.factors.values())).shape[0] != len(features):
+            with torch.no_grad():
+                self._with_rate(features, mode == "noise")
+        return self._without_rate(features, mode == "noise"), None
+
+    def forget_steps(self) -> None:
+        """Drop what calls without rate reuse; for a caller that replaces anchors without changing their number."""
+        self._steps = None
+
+    def _with_rate(self, features: Features, noise: bool) -> tuple[Features, Rate]:
+        if self.training:
+            self._observe(features)
+        config = self.config
+        kept = _Steps({}, {})
+        bits: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
+
+        def code(name: str, f: Tensor, mean: Tensor, log_sigma: Tensor, factor: Tensor) -> None:
+            log_factor = self._log_factor(name, factor, kept)
+            m, s = self._statistics(name)
+            kept.means[name] = torch.addcmul(m, mean.detach(), s)
+            values[name], bits[name] = quantise_and_rate(f, mean, log_sigma, log_factor, self._log_q(name), m, s, noise)
+
+        m, s = self._statistics("f_v")
+        eta = self.analysis((features.f_v - m) / s)
+        eta = eta + (torch.rand_like(eta) - 0.5 if noise else (torch.round(eta) - eta).detach())
+        bits["hyper"] = self.prior.bits(eta)
+
+        out = self.networks["f_v"](eta * ETA_SCALE)
+        code("f_v", features.f_v, *out.split([config.f_v, config.f_v, 1], 1))
+        context = [self._context("f_v", values["f_v"])]
+
+        out = self.networks["attributes"](context[0])
+        explicit = [config.sigma, config.color]
+        mean_s, mean_c, sigma_s, sigma_c, factors = out.split([*explicit, *explicit, 2 + config.chunks], 1)
+        code("sigma", features.sigma, mean_s, sigma_s, factors[:, :1])
+        code("color", features.color, mean_c, sigma_c, factors[:, 1:2])
+
+        for m_index, (name, f) in enumerate(self._chunks(features.f_g)):
+            out = self.networks[name](torch.cat(context, 1))
+            code(name, f, *out.split(config.chunk_width, 1), factors[:, 2 + m_index : 3 + m_index])
+            context.append(self._context(name, values[name]))
+
+        self._steps = kept
+        chunks = [f"f_g_{m}" for m in range(config.chunks)]
+        shape = (-1, config.primitives, config.f_g // config.chunks)
+        f_g = torch.cat([values[name].reshape(shape) for name in chunks], 2)
+        rate = Rate(bits["hyper"], bits["f_v"], bits["sigma"], bits["color"], tuple(bits[name] for name in chunks))
+        return Features(f_v=values["f_v"], f_g=f_g, sigma=values["sigma"], color=values["color"]), rate
+
+    def _without_rate(self, features: Features, noise: bool) -> Features:
+        steps = self._steps
+        assert steps is not None
+        chunks = [f"f_g_{m}" for m in range(self.config.chunks)]
+
+        def quantise(f: Tensor, step: Tensor, mean: Tensor | None) -> Tensor:
+            if mean is None:
+                return torch.addcmul(f, torch.rand_like(f).sub_(0.5), step)
+            with torch.no_grad():
+                d = (f - mean) / step
+                error = torch.round(d).sub_(d)
+            return torch.addcmul(f, error, step)
+
+        quantised = {}
+        for name in ("f_v", "sigma", "color"):
+            step = self.log_q[name].exp() * steps.factors[name]
+            quantised[name] = quantise(getattr(features, name), step, None if noise else steps.means[name])
+        factors = torch.cat([steps.factors[name] for name in chunks], 1)  # (N, M)
+        step = (self.log_q["f_g"].exp().view(1, self.config.chunks, -1) * factors[:, :, None]).flatten(1)
+        mean = None
+        if not noise:
+            parts = [steps.means[name].view(len(features), self.config.primitives, -1) for name in chunks]
+            mean = torch.cat(parts, 2)
+        quantised["f_g"] = quantise(features.f_g, step[:, None, :], mean)
+        return Features(**quantised)
+
+    # ---------------------------------------------------------------- parts
+
+    def _log_factor(self, name: str, raw: Tensor, kept: _Steps) -> Tensor:
+        """log(1 + tanh(.)) within the table of factors, and its copy for the calls without rate."""
+        factor = 1.0 + torch.tanh(raw.clamp(_TANH_MIN, _TANH_MAX))
+        old = self._steps.factors.get(name) if self._steps is not None else None
+        gathered = old.grad if old is not None else None
+        if gathered is not None and factor.requires_grad and gathered.shape == factor.shape:
+            # The rate comes in one of several steps with several times the weight; so must the distortion.
+            factor.register_hook(lambda gradient, more=gathered: gradient + more)
+        kept.factors[name] = factor.detach().requires_grad_(self.training)
+        return factor.log()
+
+    def _context(self, name: str, values: Tensor) -> Tensor:
+        m, s = self._statistics(name)
+        scale = self.context_scale(name, s)
+        return ((values - m) / scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+
+    def context_scale(self, name: str, s: Tensor) -> Tensor:
+        """(C,) deviation of a component's values once quantised: what its context is divided by."""
+        step = self._log_q(name).detach().exp()
+        return torch.sqrt(s * s + step * step / 12.0)
+
+    def _log_q(self, name: str) -> Tensor:
+        """(C,) log steps of a component's columns."""
+        if not name.startswith("f_g_"):
+            return self.log_q[name]
+        width = self.config.f_g // self.config.chunks
+        first = int(name[4:]) * width
+        return self.log_q["f_g"][first : first + width].repeat(self.config.primitives)
+
+    def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
+        """Running mean and deviation of a component's columns, (C,) each."""
+        if not name.startswith("f_g_"):
+            return getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")
+        width = self.config.f_g // self.config.chunks
+        part = slice(int(name[4:]) * width, (int(name[4:]) + 1) * width)
+        return self.mean_f_g[:, part].reshape(-1), self.deviation_f_g[:, part].reshape(-1)
+
+    def _chunks(self, f_g: Tensor) -> Iterator[tuple[str, Tensor]]:
+        width = self.config.f_g // self.config.chunks
+        for m in range(self.config.chunks):
+            yield f"f_g_{m}", f_g[:, :, m * width : (m + 1) * width].reshape(f_g.shape[0], -1)
+
+    @torch.no_grad()
+    def _observe(self, features: Features) -> None:
+        """Follow the features' statistics; the first call sets them."""
+        every = max(1, len(features) // 2048)
+        weight = _MOMENTUM if bool(self.seen) else 1.0
+        for name in _STATISTICS:
+            sample = getattr(features, name).detach()[::every]
+            mean = sample.mean(0)
+            deviation = torch.maximum((sample - mean).square_().mean(0).sqrt_(), 0.1 * self.log_q[name].exp())
+            getattr(self, f"mean_{name}").lerp_(mean, weight)
+            getattr(self, f"deviation_{name}").lerp_(deviation, weight)
+        self.seen.fill_(True)
+
+    # ---------------------------------------------------------------- seal
+
+    def seal(self, features: Features | None = None, weight_bits: int = 16) -> SealedEntropyModel:
+        """Round everything to the integers that a file carries.
+
+        Args:
+            features: what will be coded, if known: eta's prior is then fitted to it.
+            weight_bits: of the networks' weights, 4 to 16; fewer cost rate, not exactness.
+        """
+        from .sealing import seal
+
+        return seal(self, features, weight_bits)
