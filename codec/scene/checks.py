@@ -47,7 +47,9 @@ class Field:
         return scene_error(code, self.file, self.name, problem, remedy)
 
     def _mistyped(self, wanted: str) -> SceneError:
-        return self.error("wrong-type", f"{wanted} expected, found {_kind(self.value)}", f"write {wanted} here")
+        return self.error(
+            "wrong-type", f"{wanted} expected, found {_kind(self.value)}", f"write {wanted} here"
+        )
 
     def __getitem__(self, key: str) -> Field:
         """The member ``key``; SceneError missing-field when there is none."""
@@ -78,7 +80,9 @@ class Field:
             )
         if len(self.value) < least:
             raise self.error(
-                "too-few-entries", f"{len(self.value)} entries, at least {least} are needed", "complete the list"
+                "too-few-entries",
+                f"{len(self.value)} entries, at least {least} are needed",
+                "complete the list",
             )
         return [Field(v, self.file, f"{self.name}[{i}]") for i, v in enumerate(self.value)]
 
@@ -86,14 +90,18 @@ class Field:
         """A finite number in [low, high]."""
         number = self._finite()
         if not low <= number <= high:
-            raise self.error("out-of-range", f"{number:g} is outside [{low:g}, {high:g}]", "correct the value")
+            raise self.error(
+                "out-of-range", f"{number:g} is outside [{low:g}, {high:g}]", "correct the value"
+            )
         return number
 
     def positive(self) -> float:
         """A finite number above zero (a focal length, a size)."""
         number = self._finite()
         if not 0 < number <= MAX_COORDINATE:
-            raise self.error("out-of-range", f"{number:g} is not a usable positive number", "correct the value")
+            raise self.error(
+                "out-of-range", f"{number:g} is not a usable positive number", "correct the value"
+            )
         return number
 
     def _finite(self) -> float:
@@ -104,7 +112,9 @@ class Field:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise self.error("not-finite", "the number is NaN or infinite", "correct the value or drop the frame")
+            raise self.error(
+                "not-finite", "the number is NaN or infinite", "correct the value or drop the frame"
+            )
         return number
 
     def time(self) -> float:
@@ -112,7 +122,9 @@ class Field:
         number = self._finite()
         if not 0 <= number <= 1:
             raise self.error(
-                "time-out-of-range", f"time {number:g} is outside the clip", "scale the times of the capture to [0, 1]"
+                "time-out-of-range",
+                f"time {number:g} is outside the clip",
+                "scale the times of the capture to [0, 1]",
             )
         return number
 
@@ -145,12 +157,16 @@ class Field:
         if not shape:
             number = self._finite()
             if abs(number) > MAX_COORDINATE:
-                raise self.error("out-of-range", f"{number:g} is beyond any usable coordinate", "correct the value")
+                raise self.error(
+                    "out-of-range", f"{number:g} is beyond any usable coordinate", "correct the value"
+                )
             flat.append(number)
             return
         if not isinstance(self.value, list) or len(self.value) != shape[0]:
             raise self.error(
-                "wrong-shape", f"a list of {shape[0]} expected, found {_kind(self.value)}", "correct the value"
+                "wrong-shape",
+                f"a list of {shape[0]} expected, found {_kind(self.value)}",
+                "correct the value",
             )
         for element in self.elements():
             element._collect(shape[1:], flat)
@@ -173,12 +189,16 @@ def read_json(path: Path) -> Field:
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
-            raise scene_error("too-large", name, "", f"{size} bytes of JSON", f"at most {MAX_JSON_BYTES} are read")
+            raise scene_error(
+                "too-large", name, "", f"{size} bytes of JSON", f"at most {MAX_JSON_BYTES} are read"
+            )
         value: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise scene_error("missing-file", path, "", "the file is not there", "restore it") from None
     except OSError as error:
-        raise scene_error("missing-file", path, "", f"cannot be read ({error.strerror})", "check it") from None
+        raise scene_error(
+            "missing-file", path, "", f"cannot be read ({error.strerror})", "check it"
+        ) from None
     except (ValueError, RecursionError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else f"is not JSON ({error})"
         raise scene_error("bad-json", name, "", problem, "restore the file from its source") from None
@@ -195,7 +215,9 @@ def contained_path(root: Path, field: Field) -> Path:
     parts = PurePosixPath(text).parts
     if outside or ".." in parts or not text.isprintable() or not parts:
         raise field.error(
-            "path-outside-capture", f"{text!r} leads out of the capture", "use a path relative to the capture's folder"
+            "path-outside-capture",
+            f"{text!r} leads out of the capture",
+            "use a path relative to the capture's folder",
         )
     if len(text) > 1024:
         raise field.error("path-outside-capture", "the path is too long", "use a shorter path")
@@ -243,6 +265,8 @@ def world_to_camera_from_opengl(field: Field) -> NDArray[np.float64]:
     else:
         matrix = field.array(4, 4)
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-        raise field.error("not-a-rotation", "the last row is not 0 0 0 1", "write a rigid camera-to-world matrix")
+        raise field.error(
+            "not-a-rotation", "the last row is not 0 0 0 1", "write a rigid camera-to-world matrix"
+        )
     camera_to_world = rotation_from(matrix[:3, :3], field) * [1, -1, -1]
     return world_to_camera_from(camera_to_world.T, matrix[:3, 3])

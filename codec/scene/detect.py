@@ -28,11 +28,19 @@ def detect_layout(root: Path) -> str:
         return found[0]
     if found:
         raise scene_error(
-            "ambiguous-layout", root, "", f"fits {' and '.join(found)}", f"choose one with --layout {found[0]}"
+            "ambiguous-layout",
+            root,
+            "",
+            f"fits {' and '.join(found)}",
+            f"choose one with --layout {found[0]}",
         )
     wanted = "; ".join(f"{name}: {' + '.join(signs)}" for name, signs in LAYOUTS.items())
     raise scene_error(
-        "unknown-layout", root, "", f"no known layout (looked for {wanted})", "check the folder or give --layout"
+        "unknown-layout",
+        root,
+        "",
+        f"no known layout (looked for {wanted})",
+        "check the folder or give --layout",
     )
 
 
@@ -46,4 +54,6 @@ def read_capture(
     """
     if layout == "dnerf":
         return read_dnerf(root)
-    raise scene_error("unknown-layout", root, "", f"{layout!r} is no layout", f"choose from {', '.join(LAYOUTS)}")
+    raise scene_error(
+        "unknown-layout", root, "", f"{layout!r} is no layout", f"choose from {', '.join(LAYOUTS)}"
+    )

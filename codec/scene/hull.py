@@ -1,8 +1,8 @@
 """Carving the visual hull from alpha masks, at an instant of a scene that moves.
 
 With one camera per instant there is no instant at which several masks agree exactly. So the frames nearest in
-time stand in for it, and a cell survives if nearly all that see it call it opaque: what moves a little within
-the window is kept, what merely passes by is not.
+time stand in for it: each mask is grown by a margin that widens with its distance in time, for what moves has
+moved on by then, and a cell survives if nearly all that see it call it opaque.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ class CarveOptions:
 
     Attributes:
         window: frames nearest in time that take part; None takes the instant's own when there are at least 8 of
-            them, else an eighth of the training frames, between 10 and 24.
+            them, else a sixth of the training frames, between 10 and 24.
         resolution: cells along the longest side of the box.
         agreement: the fraction of the frames seeing a cell that must call it opaque.
+        growth: mask pixels by which a mask widens for every instant it lies away.
     """
 
     window: int | None = None
     resolution: int = 128
-    agreement: float = 0.85
+    agreement: float = 0.94
+    growth: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class _Mask:
     frame: Frame
     matrix: NDArray[np.float32]  # (3, 4), space to mask pixels
     opaque: NDArray[np.bool_]  # (H, W)
+    inside: NDArray[np.bool_]  # (H, W), opaque and its margin
     rgb: NDArray[np.uint8]  # (H, W, 3)
 
 
@@ -61,7 +64,7 @@ def carve(
     """
     if box is None:
         box = content_box(views)
-    masks = [_mask(views, f) for f in _window(views.split("train"), instant, options.window)]
+    masks = _masks(views, instant, options.window, options.growth)
     size = float((box[1] - box[0]).max()) / options.resolution
     cells = _carve_cells(masks, box, size, options.agreement)
     surface = _surface(cells)
@@ -73,7 +76,10 @@ def carve(
 
 
 def carve_instants(
-    views: Views, instants: Sequence[float], options: CarveOptions = CarveOptions(), box: NDArray[np.float64] | None = None
+    views: Views,
+    instants: Sequence[float],
+    options: CarveOptions = CarveOptions(),
+    box: NDArray[np.float64] | None = None,
 ) -> InitialCloud:
     """Hulls of several instants in one cloud; ``times`` says which point belongs to which."""
     if box is None:
@@ -92,7 +98,7 @@ def has_silhouettes(views: Views) -> bool:
     if not views.has_alpha:
         return False
     frames = _spread(views.split("train"), 8)
-    covered = [_mask(views, frame).opaque.mean() for frame in frames]
+    covered = [_mask(views, frame, 0).inside.mean() for frame in frames]
     return 0 < float(np.mean(covered)) < 0.95
 
 
@@ -107,8 +113,7 @@ def content_box(views: Views, instants: int = 8, resolution: int = 48) -> NDArra
     size = float((box[1] - box[0]).max()) / resolution
     found = []
     for instant in (np.arange(instants) + 0.5) / instants:
-        masks = [_mask(views, frame) for frame in _window(frames, float(instant), None)]
-        cells = _carve_cells(masks, box, size, 0.8)
+        cells = _carve_cells(_masks(views, float(instant), None, CarveOptions.growth), box, size, 0.9)
         if len(cells):
             found.append(np.stack([cells.min(axis=0), cells.max(axis=0) + 1]))
     if not found:
@@ -118,11 +123,18 @@ def content_box(views: Views, instants: int = 8, resolution: int = 48) -> NDArra
     return np.stack([box[0] + low * size, box[0] + high * size])
 
 
+def _masks(views: Views, instant: float, window: int | None, growth: float) -> list[_Mask]:
+    """The masks of the frames nearest in time, nearest first, each with its margin."""
+    chosen = _window(views.split("train"), instant, window)
+    instants = sorted({frame.time for frame in chosen}, key=lambda time: abs(time - instant))
+    return [_mask(views, frame, 1 + int(growth * instants.index(frame.time))) for frame in chosen]
+
+
 def _window(frames: list[Frame], instant: float, window: int | None) -> list[Frame]:
     distance = np.abs(np.array([frame.time for frame in frames]) - instant)
     if window is None:
         at_once = int((distance <= distance.min() + 1e-9).sum())
-        window = at_once if at_once >= 8 else int(np.clip(len(frames) // 8, 10, 24))
+        window = at_once if at_once >= 8 else int(np.clip(len(frames) // 6, 10, 24))
     nearest = np.argsort(distance, kind="stable")[: max(1, window)]
     return [frames[i] for i in nearest]
 
@@ -132,12 +144,25 @@ def _spread(frames: list[Frame], count: int) -> list[Frame]:
     return [frames[i] for i in chosen]
 
 
-def _mask(views: Views, frame: Frame) -> _Mask:
+def _mask(views: Views, frame: Frame, margin: int) -> _Mask:
     downscale = max(1, round(max(frame.camera.width, frame.camera.height) / MASK_SIDE))
     camera = views.camera(frame, downscale)
     image = views.image(frame, downscale)
     matrix = (camera.intrinsics @ camera.world_to_camera[:3]).astype(np.float32)
-    return _Mask(frame, matrix, image[..., 3] >= 128, image[..., :3])
+    opaque = image[..., 3] >= 128
+    return _Mask(frame, matrix, opaque, _widened(opaque, margin), image[..., :3])
+
+
+def _widened(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """The mask grown by a square of side 2 margin + 1: a pixel counts if any in its square does."""
+    for axis in (0, 1):
+        pad = [(margin + 1, margin) if a == axis else (0, 0) for a in (0, 1)]
+        sums = np.cumsum(np.pad(mask, pad), axis=axis, dtype=np.int32)
+        span = 2 * margin + 1
+        mask = np.take(sums, range(span, sums.shape[axis]), axis) > np.take(
+            sums, range(sums.shape[axis] - span), axis
+        )
+    return mask
 
 
 def _look_up(
@@ -167,7 +192,7 @@ def _carve_cells(
     for mask in masks:
         inside, pixel, _ = _look_up(mask, (box[0] + (cells + 0.5) * size).astype(np.float32))
         seen[inside] += 1
-        hit[inside] += mask.opaque.reshape(-1)[pixel]
+        hit[inside] += mask.inside.reshape(-1)[pixel]
         keep = seen - hit <= allowed
         cells, seen, hit = cells[keep], seen[keep], hit[keep]
     # A cell that few frames see is no evidence of anything.
@@ -190,8 +215,10 @@ def _surface(cells: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _colors(points: NDArray[np.float32], masks: list[_Mask], size: float) -> NDArray[np.float32]:
-    """Mean colour over the masks in which a point is opaque and nearest, (P, 3) in [0, 1]; the nearest two
-    instants count most, for they are the ones that show the point where it is."""
+    """Mean colour over the masks in which a point is opaque and in front, (P, 3) in [0, 1].
+
+    The frames nearest in time count most, for they show the point where it is.
+    """
     total = np.zeros((len(points), 3))
     weight = np.zeros(len(points))
     for rank, mask in enumerate(masks):
@@ -209,7 +236,11 @@ def _colors(points: NDArray[np.float32], masks: list[_Mask], size: float) -> NDA
 
 
 def _front_depth(
-    mask: _Mask, pixel: NDArray[np.int64], depth: NDArray[np.float32], points: NDArray[np.float32], size: float
+    mask: _Mask,
+    pixel: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    points: NDArray[np.float32],
+    size: float,
 ) -> NDArray[np.float32]:
     """The least depth around each pixel, on a grid coarse enough that the cells of a surface leave no holes."""
     height, width = mask.opaque.shape

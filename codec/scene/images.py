@@ -72,7 +72,11 @@ def open_image(path: Path) -> ImageFile:
             has_alpha = mode in _ALPHA_MODES or "transparency" in image.info
     except FileNotFoundError:
         raise scene_error(
-            "missing-image", path, "", "the capture names this image, but it is not there", "restore it or drop its frame"
+            "missing-image",
+            path,
+            "",
+            "the capture names this image, but it is not there",
+            "restore it or drop its frame",
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise scene_error(
@@ -101,14 +105,14 @@ def area_resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np
     """
     if image.shape[:2] == (height, width):
         return image
-    values = image.astype(np.float32)
-    if image.shape[2] == 4:
-        values[..., :3] *= values[..., 3:] / 255
-    values = _average(_average(values, height, 0), width, 1)
-    if image.shape[2] == 4:
-        alpha = values[..., 3:] / 255
-        np.divide(values[..., :3], alpha, out=values[..., :3], where=alpha > 0)
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    planes = np.ascontiguousarray(np.moveaxis(image, 2, 0), np.float32)  # (C, H, W): rows stay long
+    if len(planes) == 4:
+        planes[:3] *= planes[3] * np.float32(1 / 255)
+    planes = _average(_average(planes, height, 1), width, 2)
+    if len(planes) == 4:
+        planes[:3] *= 255 / np.maximum(planes[3], 1e-6)
+    planes += 0.5
+    return np.ascontiguousarray(np.moveaxis(np.minimum(planes, 255).astype(np.uint8), 0, 2))
 
 
 def _average(values: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:

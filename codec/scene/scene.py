@@ -98,7 +98,9 @@ def load_scene(
     capture = read_capture(root, layout or detect_layout(root), downscale, cache_dir, progress)
     _check_shots(root, capture)
     cameras = _working_cameras(capture.shots, downscale, root)
-    rough = rough_similarity([c for c, shot in zip(cameras, capture.shots, strict=True) if shot.split == "train"])
+    rough = rough_similarity(
+        [c for c, shot in zip(cameras, capture.shots, strict=True) if shot.split == "train"]
+    )
     cameras = [rough.apply_to_camera(camera) for camera in cameras]
     frames = _frames(capture.shots, cameras)
     views = Views(
@@ -118,7 +120,9 @@ def load_scene(
 
 def _check_options(downscale: float, cache_gb: float, background: Sequence[float]) -> None:
     if not 1 <= downscale <= 1024:
-        raise SceneError("bad-option", f"downscale {downscale}: must lie in [1, 1024]; give a factor such as 2")
+        raise SceneError(
+            "bad-option", f"downscale {downscale}: must lie in [1, 1024]; give a factor such as 2"
+        )
     if not 0 <= cache_gb <= 1e6:
         raise SceneError("bad-option", f"cache_gb {cache_gb}: must not be negative; give a size such as 2")
     if len(background) != 3 or not all(0 <= value <= 1 for value in background):
@@ -144,7 +148,11 @@ def _working_cameras(shots: Sequence[Shot], downscale: float, root: Path) -> lis
         width, height = scaled_size(*full, downscale)
         if min(width, height) < MIN_SIDE:
             raise scene_error(
-                "too-small", root, shot.name, f"{width}x{height} pixels at downscale {downscale:g}", "downscale less"
+                "too-small",
+                root,
+                shot.name,
+                f"{width}x{height} pixels at downscale {downscale:g}",
+                "downscale less",
             )
         cameras.append(shot.camera.resized(width, height))
     return cameras
@@ -171,7 +179,9 @@ def _camera_ids(shots: Sequence[Shot]) -> list[int]:
         if shot.camera_id is not None:
             stated.setdefault(shot.camera_id, set()).add(pose)
     return [
-        fixed.get(pose, -1) if shot.camera_id is None else (shot.camera_id if len(stated[shot.camera_id]) == 1 else -1)
+        fixed.get(pose, -1)
+        if shot.camera_id is None
+        else (shot.camera_id if len(stated[shot.camera_id]) == 1 else -1)
         for pose, shot in zip(poses, shots, strict=True)
     ]
 
@@ -187,9 +197,12 @@ def _unique_names(names: Sequence[str]) -> list[str]:
     safe = [safe_name(name) for name in names]
     count = Counter(name.replace("/", "_").lower() for name in safe)
     unique = [
-        name if count[name.replace("/", "_").lower()] == 1 else f"{name}-{i:06d}" for i, name in enumerate(safe)
+        name if count[name.replace("/", "_").lower()] == 1 else f"{name}-{i:06d}"
+        for i, name in enumerate(safe)
     ]
-    if len({name.replace("/", "_").lower() for name in unique}) != len(unique):  # someone's names end like ours
+    if len({name.replace("/", "_").lower() for name in unique}) != len(
+        unique
+    ):  # someone's names end like ours
         unique = [f"{name}-{i:06d}-{i:06d}" for i, name in enumerate(safe)]
     return unique
 
