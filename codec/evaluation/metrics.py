@@ -8,7 +8,7 @@ hold. SSIM is plain SSIM: some tables of this field print ``1 - DSSIM = (1 + SSI
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from ..errors import OptionError
 if TYPE_CHECKING:
     import torch
 
-    Image = Union[NDArray[np.floating], torch.Tensor]
+    Image = NDArray[np.floating] | torch.Tensor
 
 PSNR_CEILING = 100.0
 """What identical images score, in dB: the PSNR of a mean squared error of 1e-10 (infinity is not JSON)."""
@@ -48,7 +48,7 @@ def mse(image: Image, reference: Image, mask: NDArray[np.bool_] | None = None) -
     if mask is None:
         return float(squared.mean())
     if mask.shape != tuple(a.shape[:2]):
-        raise OptionError("shape-mismatch", f"a mask of {mask.shape} pixels does not fit an image of {tuple(a.shape[:2])}")
+        raise OptionError("shape-mismatch", f"a mask of {mask.shape} does not fit an image of {tuple(a.shape)}")
     if not mask.any():
         raise OptionError("empty-mask", "the mask selects no pixel; leave such a view out of the mean")
     import torch
@@ -141,9 +141,8 @@ def _pair(image: Image, reference: Image) -> tuple[torch.Tensor, torch.Tensor]:
     a = torch.as_tensor(image)
     b = torch.as_tensor(reference).to(a.device)
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
-        raise OptionError(
-            "shape-mismatch", f"image {tuple(a.shape)} and reference {tuple(b.shape)} must both be (H, W, 3) of one size"
-        )
+        shapes = f"image {tuple(a.shape)} and reference {tuple(b.shape)}"
+        raise OptionError("shape-mismatch", f"{shapes} must both be (H, W, 3) of one size")
     if not (a.is_floating_point() and b.is_floating_point()):
         raise OptionError("wrong-dtype", f"metrics take floats in [0, 1], got {a.dtype} and {b.dtype}; divide by 255")
     return a, b

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
 from adcgs.errors import OptionError
 from adcgs.evaluation import metrics
 from adcgs.evaluation.dynamic import MotionMasks, dilate, temporal_median
+from numpy.typing import NDArray
 
 HEIGHT, WIDTH, FRAMES, SIDE = 48, 120, 30, 8
 
