@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .arrays import GROUPS, KINDS, array_sizes, pack_arrays, unpack_arrays
+from .arrays import GROUPS, KINDS, MAX_DIRECTORY, array_sizes, pack_arrays, unpack_arrays
 from .cameras import CameraView, pack_cameras, unpack_cameras
 from .codes import CODES
 from .container import Container, Entry, pack_container, write_atomically, write_container
@@ -17,6 +17,7 @@ __all__ = [
     "GROUPS",
     "KINDS",
     "MAX_ANCHORS",
+    "MAX_DIRECTORY",
     "SECTION_KINDS",
     "CameraView",
     "Container",

@@ -41,6 +41,7 @@ GROUPS: dict[str, int] = {
 MAX_GROUPS = 255
 MAX_WEIGHTS = 1 << 26
 _MAX_NAME = 32
+MAX_DIRECTORY = 4 + MAX_GROUPS * (1 + 1 + _MAX_NAME + 10)
 _RAW: dict[str, np.dtype[Any]] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2")}
 
 Float32 = NDArray[np.float32]
@@ -63,8 +64,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[np.floating]], kind: Kind = "fp32",
     if kind not in KINDS or not 1 <= levels <= 127:
         raise ValueError(f"no way to store arrays: kind {kind!r}, {levels} levels")
     groups = {
-        group: [np.asarray(arrays[name], np.float32) for name in names]
-        for group, names in _grouped(arrays).items()
+        group: [np.asarray(arrays[name], np.float32) for name in names] for group, names in _grouped(arrays).items()
     }
     for name in arrays:
         _require_finite(np.asarray(arrays[name], np.float32), kind, name)
@@ -75,9 +75,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[np.floating]], kind: Kind = "fp32",
     return out + b"".join(bodies)
 
 
-def unpack_arrays(
-    data: bytes, expected: Mapping[str, tuple[int, ...]], source: str = "networks"
-) -> dict[str, Float32]:
+def unpack_arrays(data: bytes, expected: Mapping[str, tuple[int, ...]], source: str = "networks") -> dict[str, Float32]:
     """The section's arrays as float32.
 
     Args:
@@ -89,7 +87,7 @@ def unpack_arrays(
         BitstreamError: ``length-mismatch`` where sizes differ from what ``expected`` needs, ``not-finite``,
         others.
     """
-    kind, directory, cursor = _read_directory(data, source)
+    kind, directory, cursor = _read_directory(data, source, len(data))
     groups = _grouped(expected)
     if list(groups) != [name for name, _ in directory]:
         raise cursor.fail(
@@ -108,13 +106,18 @@ def unpack_arrays(
     return {name: arrays[name] for name in expected}
 
 
-def array_sizes(data: bytes, source: str = "networks") -> tuple[Kind, dict[str, int]]:
+def array_sizes(data: bytes, length: int | None = None, source: str = "networks") -> tuple[Kind, dict[str, int]]:
     """Kind and bytes by group, without decoding; the rest of the section is its directory.
+
+    Args:
+        data: the section, or its first :data:`MAX_DIRECTORY` bytes.
+        length: bytes of the whole section, where ``data`` is its beginning.
+        source: what to call the section in messages.
 
     Raises:
         BitstreamError: the directory is damaged.
     """
-    kind, directory, _ = _read_directory(data, source)
+    kind, directory, _ = _read_directory(data, source, len(data) if length is None else length)
     return kind, dict(directory)
 
 
@@ -135,7 +138,7 @@ def _require_finite(array: Float32, kind: Kind, name: str) -> None:
         )
 
 
-def _read_directory(data: bytes, source: str) -> tuple[Kind, list[tuple[str, int]], Cursor]:
+def _read_directory(data: bytes, source: str, length: int) -> tuple[Kind, list[tuple[str, int]], Cursor]:
     """Kind, (group, bytes) in order, and the cursor at the first group; lengths sum to the rest of the
     data.
     """
@@ -147,19 +150,16 @@ def _read_directory(data: bytes, source: str) -> tuple[Kind, list[tuple[str, int
     directory: list[tuple[str, int]] = []
     for _ in range(cursor.count("number of networks", MAX_GROUPS, bytes_each=2)):
         number = cursor.u8("network")
-        name = (
-            cursor.text("network's name", _MAX_NAME)
-            if number == 0
-            else registered.get(number, f"group-{number}")
-        )
+        name = cursor.text("network's name", _MAX_NAME) if number == 0 else registered.get(number, f"group-{number}")
         directory.append((name, cursor.varint(f"length of network '{name}'")))
     if len({name for name, _ in directory}) != len(directory):
         raise cursor.fail("bad-networks", "directory", "lists a network twice")
     total = sum(length for _, length in directory)
-    if total > cursor.remaining:
-        raise cursor.fail("count-exceeds-data", "networks", f"claim {total} bytes of {cursor.remaining}")
-    if total < cursor.remaining:
-        raise cursor.fail("trailing-garbage", "networks", f"are followed by {cursor.remaining - total} bytes")
+    available = length - cursor.position
+    if total > available:
+        raise cursor.fail("count-exceeds-data", "networks", f"claim {total} bytes of {available}")
+    if total < available:
+        raise cursor.fail("trailing-garbage", "networks", f"are followed by {available - total} bytes")
     return KINDS[kind], directory, cursor
 
 

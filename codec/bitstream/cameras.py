@@ -81,21 +81,15 @@ def pack_cameras(views: Sequence[CameraView], frame_count: int) -> bytes:
         BitstreamError: ``bad-camera`` for a view that the format cannot hold.
     """
     if len(views) > MAX_VIEWS:
-        raise BitstreamError(
-            "limit-exceeded", f"{len(views)} views, the format holds {MAX_VIEWS}; leave some out"
-        )
+        raise BitstreamError("limit-exceeded", f"{len(views)} views, the format holds {MAX_VIEWS}; leave some out")
     for view in views:
         _check(view)
     ordered = [view for split in SPLITS for view in views if view.split == split]
     lenses, lens_of = _distinct([_intrinsics(view.camera) for view in ordered])
     rotation_bits, center_bits = _fraction_bits([view.camera for view in ordered])
-    poses, pose_of = _distinct(
-        _quantised_poses([view.camera for view in ordered], rotation_bits, center_bits)
-    )
+    poses, pose_of = _distinct(_quantised_poses([view.camera for view in ordered], rotation_bits, center_bits))
     out = bytes([rotation_bits, center_bits])
-    out += varint(len(lenses)) + b"".join(
-        varint(w) + varint(h) + struct.pack("<4f", *rest) for w, h, *rest in lenses
-    )
+    out += varint(len(lenses)) + b"".join(varint(w) + varint(h) + struct.pack("<4f", *rest) for w, h, *rest in lenses)
     out += varint(len(poses)) + b"".join(pack_column([pose[axis] for pose in poses]) for axis in range(6))
     for split in SPLITS:
         rows = [index for index, view in enumerate(ordered) if view.split == split]
@@ -121,9 +115,7 @@ def unpack_cameras(data: bytes, frame_count: int, source: str = "cameras") -> li
     """
     cursor = Cursor(data, source)
     bits = [cursor.within(cursor.u8(f), f, 0, _MAX_FRACTION_BITS) for f in ("rotation bits", "centre bits")]
-    lenses = [
-        _read_intrinsics(cursor) for _ in range(cursor.count("intrinsics", MAX_VIEWS, _INTRINSICS_BYTES))
-    ]
+    lenses = [_read_intrinsics(cursor) for _ in range(cursor.count("intrinsics", MAX_VIEWS, _INTRINSICS_BYTES))]
     poses = _read_poses(cursor, bits[0], bits[1])
     cameras: dict[tuple[int, int], Camera] = {}
     views: list[CameraView] = []
@@ -158,10 +150,7 @@ def _check(view: CameraView) -> None:
         problem = f"is {camera.width}x{camera.height} pixels"
     elif min(camera.fx, camera.fy) < 1e-3 or max(camera.fx, camera.fy, abs(camera.cx), abs(camera.cy)) > 1e7:
         problem = "has an impossible focal length or principal point"
-    elif (
-        np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max() > 1e-3
-        or np.linalg.det(matrix[:3, :3]) < 0
-    ):
+    elif np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix[:3, :3]) < 0:
         problem = "has a pose that is no rotation"
     if problem:
         raise BitstreamError("bad-camera", f"view '{view.name}' {problem}; repair the capture's camera")
@@ -197,9 +186,7 @@ def _fraction_bits(cameras: Sequence[Camera]) -> tuple[int, int]:
     return min(math.ceil(rotation), 30), min(max(math.ceil(center), 0), 30)
 
 
-def _quantised_poses(
-    cameras: Sequence[Camera], rotation_bits: int, center_bits: int
-) -> list[tuple[int, ...]]:
+def _quantised_poses(cameras: Sequence[Camera], rotation_bits: int, center_bits: int) -> list[tuple[int, ...]]:
     """Per camera its six integers."""
     if not cameras:
         return []
@@ -213,9 +200,7 @@ def _quantised_poses(
         m = quaternion[1:] / (1 + quaternion[0])
         center = np.rint(camera.center * 2.0**center_bits)
         if np.abs(center).max() >= MAX_VALUE // 2:
-            raise BitstreamError(
-                "bad-camera", "a camera is too far away from the scene; repair the capture's camera"
-            )
+            raise BitstreamError("bad-camera", "a camera is too far away from the scene; repair the capture's camera")
         rows.append((*(int(v) for v in np.rint(m * 2.0**rotation_bits)), *(int(v) for v in center)))
     return rows
 
@@ -262,9 +247,7 @@ def _read_intrinsics(cursor: Cursor) -> Lens:
     height = cursor.varint("image height", 1, MAX_IMAGE_SIDE)
     fx, fy, cx, cy = (cursor.f32(field) for field in ("fx", "fy", "cx", "cy"))
     if min(fx, fy) < 1e-4 or max(fx, fy, abs(cx), abs(cy)) > 1e8:
-        raise cursor.fail(
-            "bad-camera", "intrinsics", f"fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g} are impossible"
-        )
+        raise cursor.fail("bad-camera", "intrinsics", f"fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g} are impossible")
     return width, height, fx, fy, cx, cy
 
 

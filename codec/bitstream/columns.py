@@ -47,11 +47,7 @@ def _pack_run(values: NDArray[np.int64]) -> bytes:
     offsets = values - base
     width = int(offsets.max()).bit_length() if len(values) else 0
     bits = (offsets[:, None] >> np.arange(width)) & 1
-    return (
-        signed(base)
-        + bytes([width])
-        + np.packbits(bits.astype(np.uint8).ravel(), bitorder="little").tobytes()
-    )
+    return signed(base) + bytes([width]) + np.packbits(bits.astype(np.uint8).ravel(), bitorder="little").tobytes()
 
 
 def read_column(cursor: Cursor, length: int, field: str, low: int, high: int) -> NDArray[np.int64]:
@@ -71,9 +67,7 @@ def read_column(cursor: Cursor, length: int, field: str, low: int, high: int) ->
         padded[lag:length] = _read_run(cursor, length - lag, field)
         column = padded.reshape(rows, lag).cumsum(axis=0).ravel()[:length]
     if length and not low <= int(column.min()) <= int(column.max()) <= high:
-        raise cursor.fail(
-            "bad-index", field, f"holds {column.min()} to {column.max()}, not within {low}..{high}"
-        )
+        raise cursor.fail("bad-index", field, f"holds {column.min()} to {column.max()}, not within {low}..{high}")
     return column
 
 

@@ -110,9 +110,7 @@ class Container:
             problem = f"{self.size - self.end} bytes follow the last section; get a new copy of the file"
             raise BitstreamError("trailing-garbage", f"{source}: {problem}")
         if self.size < self.end and not allow_partial:
-            problem = (
-                f"cut at {self.size} of {self.end} bytes, sections {', '.join(self.missing)} are not complete"
-            )
+            problem = f"cut at {self.size} of {self.end} bytes, sections {', '.join(self.missing)} are not complete"
             raise BitstreamError("truncated", f"{source}: {problem}; get the rest, or read it with --partial")
 
     @staticmethod
@@ -181,13 +179,16 @@ class Container:
         entry = self.entry(name)
         data = self._store.read(entry.offset, entry.length) if entry.end <= self.size else b""
         if len(data) != entry.length:
-            raise BitstreamError(
-                "truncated", f"{self.source}: section '{name}' is cut off; get the rest of the file"
-            )
+            raise BitstreamError("truncated", f"{self.source}: section '{name}' is cut off; get the rest of the file")
         if zlib.crc32(data) != entry.crc:
             problem = f"section '{name}' is damaged, its checksum does not match"
             raise BitstreamError("crc-mismatch", f"{self.source}: {problem}; get a new copy of the file")
         return data
+
+    def peek(self, name: str, length: int) -> bytes:
+        """The section's first bytes, at most ``length``, fewer where it is shorter or cut off. Not checked."""
+        entry = self.entry(name)
+        return self._store.read(entry.offset, min(length, entry.length))
 
     def close(self) -> None:
         """Close the file."""
@@ -208,9 +209,7 @@ def _read_contents(store: _Bytes | _File, source: str) -> tuple[tuple[int, int],
     cursor = Cursor(head, source)
     # A cut inside the magic is a cut, not another format; an empty file as well.
     if head[: len(MAGIC)] != MAGIC[: len(head)]:
-        raise BitstreamError(
-            "bad-magic", f"{source}: not an .adc file (its first bytes are another format's)"
-        )
+        raise BitstreamError("bad-magic", f"{source}: not an .adc file (its first bytes are another format's)")
     cursor.take(len(MAGIC), "magic")
     major, minor = cursor.u8("major version"), cursor.u8("minor version")
     if major != MAJOR:
@@ -225,8 +224,7 @@ def _read_contents(store: _Bytes | _File, source: str) -> tuple[tuple[int, int],
     cursor = Cursor(table, source)
     cursor.take(_FIXED, "head")
     rows = [
-        (cursor.u8("section kind"), cursor.varint("section length"), cursor.u32("section CRC"))
-        for _ in range(sections)
+        (cursor.u8("section kind"), cursor.varint("section length"), cursor.u32("section CRC")) for _ in range(sections)
     ]
     end_of_rows = cursor.position
     if cursor.u32("table of contents' CRC") != zlib.crc32(table[:end_of_rows]):
@@ -244,18 +242,14 @@ def _entries(rows: Sequence[tuple[int, int, int]], offset: int, source: str) -> 
             problem = f"section kind {kind:#04x} is required and unknown to this reader; update adcgs"
             raise BitstreamError("unknown-section", f"{source}: {problem}")
         if name in entries:
-            raise BitstreamError(
-                "duplicate-section", f"{source}: section '{name}' appears twice; encode it again"
-            )
+            raise BitstreamError("duplicate-section", f"{source}: section '{name}' appears twice; encode it again")
         if length > MAX_SECTION_BYTES:
             problem = f"section '{name}' claims {length} bytes, the format ends at {MAX_SECTION_BYTES}"
             raise BitstreamError("limit-exceeded", f"{source}: {problem}; get a new copy of the file")
         entries[name] = Entry(name, kind, offset, length, crc)
         offset += length
     if next(iter(entries)) != "header":
-        raise BitstreamError(
-            "missing-section", f"{source}: the first section must be 'header'; encode the file again"
-        )
+        raise BitstreamError("missing-section", f"{source}: the first section must be 'header'; encode the file again")
     return entries
 
 
@@ -271,9 +265,7 @@ def pack_container(sections: Sequence[tuple[str, bytes]]) -> bytes:
     table = bytearray(MAGIC + bytes([MAJOR, MINOR, 0, len(sections)]))
     for name, data in sections:
         if len(data) > MAX_SECTION_BYTES:
-            raise ValueError(
-                f"section {name!r} has {len(data)} bytes, the format ends at {MAX_SECTION_BYTES}"
-            )
+            raise ValueError(f"section {name!r} has {len(data)} bytes, the format ends at {MAX_SECTION_BYTES}")
         table += bytes([kind_of(name)]) + varint(len(data)) + zlib.crc32(data).to_bytes(4, "little")
     table += zlib.crc32(table).to_bytes(4, "little")
     return bytes(table) + b"".join(data for _, data in sections)
@@ -303,9 +295,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         # Renaming over a device such as /dev/null would replace the device.
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     try:
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent
-        )
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     try:

@@ -41,9 +41,7 @@ class Cursor:
 
     def fail(self, code: str, field: str, problem: str) -> BitstreamError:
         """The error to raise about ``field``."""
-        return BitstreamError(
-            code, f"{self.source}: {field} {problem}; get a new copy of the file or encode it again"
-        )
+        return BitstreamError(code, f"{self.source}: {field} {problem}; get a new copy of the file or encode it again")
 
     def take(self, count: int, field: str) -> memoryview:
         """The next ``count`` bytes, as a view."""

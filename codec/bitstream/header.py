@@ -111,13 +111,9 @@ class Header:
             frame_count=cursor.varint("number of frames", 1, MAX_FRAMES),
             frame_rate=_positive(cursor, "frame rate", cursor.f64("frame rate"), MAX_FRAME_RATE),
             scale=_positive(cursor, "scale", cursor.f64("scale"), MAX_COORDINATE),
-            center=_triple(
-                cursor, "centre", [cursor.f64("centre") for _ in range(3)], -MAX_COORDINATE, MAX_COORDINATE
-            ),
+            center=_triple(cursor, "centre", [cursor.f64("centre") for _ in range(3)], -MAX_COORDINATE, MAX_COORDINATE),
             background=_triple(cursor, "background", [cursor.f32("background") for _ in range(3)], 0.0, 1.0),
-            grid_origin=_triple(
-                cursor, "grid origin", [cursor.f32("grid origin") for _ in range(3)], -1e6, 1e6
-            ),
+            grid_origin=_triple(cursor, "grid origin", [cursor.f32("grid origin") for _ in range(3)], -1e6, 1e6),
             voxel=_positive(cursor, "voxel", cursor.f32("voxel"), 1e6),
             coder=_coder(cursor),
             encoder=cursor.text("encoder", MAX_ENCODER_NAME),

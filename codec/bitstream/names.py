@@ -80,18 +80,14 @@ def read_names(cursor: Cursor, count: int) -> list[str]:
     Raises:
         BitstreamError: damaged, or a name that :func:`safe_name` would change (``bad-name``).
     """
-    templates = [
-        _read_template(cursor) for _ in range(cursor.count("number of name templates", count, bytes_each=2))
-    ]
+    templates = [_read_template(cursor) for _ in range(cursor.count("number of name templates", count, bytes_each=2))]
     chosen = read_column(cursor, count, "name templates", 0, len(templates) - 1)
     names = [""] * count
     order = np.argsort(chosen, kind="stable")
     starts = np.searchsorted(chosen[order], np.arange(len(templates) + 1))
     for index, (pieces, widths) in enumerate(templates):
         users = order[starts[index] : starts[index + 1]]
-        numbers = [
-            read_column(cursor, len(users), "numbers of names", 0, 10**_MAX_DIGITS - 1) for _ in widths
-        ]
+        numbers = [read_column(cursor, len(users), "numbers of names", 0, 10**_MAX_DIGITS - 1) for _ in widths]
         for row, user in enumerate(users):
             fields = [f"{column[row]:0{width}d}" for column, width in zip(numbers, widths, strict=True)]
             names[user] = pieces[0] + "".join(a + b for a, b in zip(fields, pieces[1:], strict=True))
@@ -113,8 +109,7 @@ def _read_template(cursor: Cursor) -> Template:
         except UnicodeDecodeError:
             raise cursor.fail("bad-name", "piece of a name", "is not UTF-8") from None
     widths = tuple(
-        cursor.within(width, "digits of a name", 1, _MAX_DIGITS)
-        for width in cursor.take(fields, "digits of names")
+        cursor.within(width, "digits of a name", 1, _MAX_DIGITS) for width in cursor.take(fields, "digits of names")
     )
     if sum(widths) + sum(len(piece) for piece in pieces) > MAX_NAME:
         raise cursor.fail("bad-name", "name template", f"is longer than {MAX_NAME} characters")

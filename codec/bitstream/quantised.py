@@ -75,9 +75,7 @@ class _Tables:
         """
         import constriction
 
-        return constriction.stream.model.Categorical(
-            (self.frequencies() - 1).astype(np.float64), perfect=False
-        )
+        return constriction.stream.model.Categorical((self.frequencies() - 1).astype(np.float64), perfect=False)
 
 
 def _blocks(sizes: Sequence[int]) -> Iterator[tuple[bool, int]]:
@@ -167,9 +165,7 @@ def unpack_int8(cursor: Cursor, shapes: Mapping[str, tuple[int, ...]]) -> dict[s
     for name in matrices:
         size = math.prod(shapes[name])
         rows = symbols[at : at + size].reshape(len(arrays[name]), -1).astype(np.float32)
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # a stranger's scales: the caller refuses what is not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # a stranger's scales: the caller refuses what is not finite
             arrays[name] = (arrays[name][:, None] * rows).reshape(shapes[name])
         at += size
     return arrays

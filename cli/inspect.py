@@ -1,0 +1,93 @@
+"""``adcgs-inspect``: where the bytes of a file go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import console, handle_errors, print_json
+
+if TYPE_CHECKING:
+    from adcgs.inspect import Report
+
+_TABLE_WIDTH = 80
+
+EXAMPLES = """
+\b
+Examples:
+  adcgs-inspect scene.adc                       bytes and share of every component
+  adcgs-inspect scene.adc --json | jq .groups   the same for programs
+  adcgs-inspect scene.adc --plot bytes.png      a bar chart
+  adcgs-inspect scene.adc --digest              SHA-256 of all decoded values, equal on every machine
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
+@click.option("--plot", type=click.Path(path_type=Path), help="A bar chart of the components to write (PNG).")
+@click.option("--digest", is_flag=True, help="Decode everything and give the SHA-256 of the values.")
+@handle_errors
+def main(file: Path, as_json: bool, plot: Path | None, digest: bool) -> None:
+    """Show what FILE holds and what each part of it costs.
+
+    Nothing is decoded (but for --digest). A file that was cut is shown as far as it goes.
+    """
+    from adcgs.inspect import inspect_file
+
+    report = inspect_file(file)
+    value = _digest(file) if digest else None
+    if plot is not None:
+        from .plots import plot_components
+
+        plot_components(report, plot)
+        console().print(f"chart in {plot}")
+    if report.missing:
+        missing = f"{file} is cut: {report.bytes} of {report.bytes_expected} bytes"
+        console().print(f"[yellow]{missing}; not complete: {', '.join(report.missing)}", soft_wrap=True)
+    if as_json:
+        print_json(report.to_dict() | ({"digest": value} if digest else {}))
+    else:
+        _print_table(report)
+        if value is not None:
+            print(f"digest {value}")
+
+
+def _digest(file: Path) -> str:
+    from adcgs.decode import decoded_digest
+
+    return decoded_digest(file)
+
+
+def _print_table(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    header = report.header
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("component", no_wrap=True)
+    for title in ("bytes", "share", "per anchor", "bits/anchor", "bits/coeff."):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in report.components:
+        table.add_row(
+            row.name if row.complete else f"{row.name} (cut)",
+            f"{row.bytes:,}",
+            f"{row.share:.1%}",
+            "" if row.coefficients is None else str(row.coefficients),
+            f"{row.bits_per_anchor:.2f}",
+            "" if row.bits_per_coefficient is None else f"{row.bits_per_coefficient:.2f}",
+        )
+    table.add_section()
+    table.add_row("file", f"{report.bytes:,}", "100.0%", "", f"{8 * report.bytes / header.anchors:.2f}", "")
+    out = Console(highlight=False, soft_wrap=True)
+    out.width = max(out.width, _TABLE_WIDTH)
+    out.print(
+        f"{report.path}: {header.anchors:,} anchors, {header.frame_count} frames at {header.frame_rate:g} per second, "
+        f"format {report.version}, by {header.encoder}"
+    )
+    out.print(f"coder {header.coder}, weights {report.weights or 'missing'}, voxel {header.voxel:.3g}")
+    out.print(", ".join(f"{name} {value}" for name, value in header.config.items()), markup=False)
+    out.print()
+    out.print(table)
