@@ -5,10 +5,10 @@ per row, the upper half of a float32 scale (bfloat16). Then a varint number of 3
 one range-coded stream over all matrices' symbols -127..127 in C order. A weight is the float32 product of
 its row's scale and its symbol; a row is one index of the first axis.
 
-The table (24-bit frequencies of 255 symbols) is the same for 512 symbols, then it is made again from what
+The table (24-bit frequencies of 255 symbols) is the same for 64 symbols, then it is made again from what
 was coded: ``count[s]`` over the symbols so far, divided by four (rounding down) where a new matrix begins;
-blocks begin with it. Neighbours share evidence: ``h[s] = 1 + 2 sum_d (12 - |d|) count[s + d]`` over |d| <
-12; ``frequency[s] = 1 + floor((2^24 - 255) h[s] / sum h)``, and what is missing to 2^24 goes to symbol 0.
+blocks begin with it. Neighbours share evidence: ``h[s] = 1 + 2 sum_d (4 - |d|) count[s + d]`` over |d| < 4;
+``frequency[s] = 1 + floor((2^24 - 255) h[s] / sum h)``, and what is missing to 2^24 goes to symbol 0.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .cursor import Cursor, varint
 SYMBOLS = 255
 ZERO = 127  # index of symbol 0
 TOTAL = 1 << 24
-BLOCK = 512
-_REACH = 12
+BLOCK = 64
+_REACH = 4
 
 Int64 = NDArray[np.int64]
 
