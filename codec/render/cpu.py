@@ -1,0 +1,156 @@
+"""Rendering on a CPU: torch tensors in and out of the compiled kernels, and their place in autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import OptionError
+from ..gaussians import Gaussians
+from . import blending, projection, tiling
+from .layout import CHUNKS, TILE, pack, row_stride
+from .pool import run, thread_count
+from .simd import LANES
+from .types import RasterSettings, Render
+
+
+def render_cpu(gaussians: Gaussians, camera: Camera, background: Tensor, settings: RasterSettings) -> Render:
+    """Draw on this machine's processor. See :func:`adcgs.render.render`."""
+    tensors = (gaussians.means, gaussians.quaternions, gaussians.scales, gaussians.opacities, gaussians.colors)
+    if gaussians.means.device.type != "cpu" or gaussians.means.dtype != torch.float32:
+        raise OptionError("not-cpu-float32", "backend 'cpu' needs float32 tensors on the CPU: move them with .cpu().float()")
+    wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    frame = Frame(gaussians, camera, background, settings)
+    frame.project()
+    image, alpha, pair_weights = frame.blend()
+    means2d = frame.means2d
+    if wants_gradient:
+        means2d.requires_grad_()
+        image, alpha = _Rasterize.apply(frame, image, alpha, means2d, *tensors)
+    return Render(image, alpha, means2d, frame.radii, lambda: frame.sum_pairs(pair_weights))
+
+
+def flat(tensor: Tensor) -> NDArray[Any]:
+    """The tensor's values as a contiguous array; its own memory where it is contiguous already."""
+    return tensor.detach().contiguous().numpy().reshape(-1)
+
+
+class Frame:
+    """One view on its way through the kernels: the projected splats and the tiles' lists.
+
+    Memory: 96 bytes per primitive, about 60 per pair (a splat in a tile), and the image; the backward pass adds
+    64 bytes per pair and the gradients.
+    """
+
+    def __init__(
+        self, gaussians: Gaussians, camera: Camera, background: Tensor, settings: RasterSettings
+    ) -> None:
+        self.count, self.channels = gaussians.colors.shape
+        self.width, self.height = camera.width, camera.height
+        self.tiles_x, self.tiles_y = -(-camera.width // TILE), -(-camera.height // TILE)
+        self.stride = row_stride(self.channels)
+        self.geometry = tuple(
+            flat(tensor) for tensor in (gaussians.means, gaussians.quaternions, gaussians.scales, gaussians.opacities)
+        )
+        self.colors = flat(gaussians.colors)
+        self.background = tuple(np.float32(value) for value in background.tolist())
+        self.table = pack(camera, settings)
+        self.threads = thread_count()
+
+    def project(self) -> None:
+        """Fills the rows, and lists every tile's splats."""
+        padded, tiles = self.count + LANES, self.tiles_x * self.tiles_y
+        self.rows = np.empty(padded * self.stride, np.float32)
+        depths = np.empty(padded, np.float32)
+        self.radii = torch.empty(self.count, dtype=torch.int32)
+        self.means2d = torch.empty(self.count, 2)
+        tile_counts, pair_counts = np.zeros((CHUNKS, tiles), np.int32), np.empty(CHUNKS, np.int64)
+        self._run(
+            projection.project, *self.geometry, self.colors, self.background, self.table, _counter(),
+            self.rows, self.stride, depths, self.radii.numpy(), flat(self.means2d),
+            self.tiles_x, self.tiles_y, tile_counts, pair_counts,
+        )  # fmt: skip
+        self.pairs = int(pair_counts.sum())
+        if self.pairs >= 2**31:
+            raise OptionError("too-many-pairs", "splats cover over 2^31 tiles together: render a smaller image")
+        self.tile_starts, pair_starts = np.empty(tiles + 1, np.int64), np.empty(CHUNKS + 1, np.int64)
+        tiling.prefix_sums(tile_counts, pair_counts, self.tile_starts, pair_starts)
+        self.pair_bounds = np.empty(self.count + 1, np.int32)
+        self.pair_bounds[self.count] = self.pairs
+        self.entries = np.empty((self.pairs, 4), np.int32)
+        self._run(
+            tiling.fill_tiles, self.rows, self.stride, depths.view(np.int32), self.count, self.tiles_x, self.tiles_y,
+            _counter(), tile_counts, pair_starts, self.pair_bounds, self.entries,
+        )  # fmt: skip
+        # The longest lists first: no thread is left with a long one at the end.
+        self.schedule = np.argsort(-np.diff(self.tile_starts), kind="stable")
+
+    def blend(self) -> tuple[Tensor, Tensor, NDArray[np.float32]]:
+        """The image (H, W, C), alpha (H, W) and every pair's summed weight."""
+        image, alpha = torch.empty(self.height, self.width, self.channels), torch.empty(self.height, self.width)
+        self.order = np.empty((self.pairs, 2), np.int32)
+        weights = np.empty(self.pairs, np.float32)
+        self._run(
+            blending.blend, self.rows, self.stride, self.table, self.background, self.width, self.height, self.tiles_x,
+            _counter(), self.schedule, self.tile_starts, self.entries, self.order, flat(image), flat(alpha), weights,
+        )  # fmt: skip
+        del self.entries
+        return image, alpha, weights
+
+    def sum_pairs(self, values: NDArray[np.float32]) -> Tensor:
+        """(M,) the pairs' values, summed by primitive."""
+        sums = torch.empty(self.count)
+        self._run(tiling.sum_pairs, _counter(), self.pair_bounds, values, sums.numpy())
+        return sums
+
+    def gradients(
+        self, image: Tensor, alpha: Tensor, image_gradient: Tensor, alpha_gradient: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Of means2d, means, quaternions, scales, opacities, colors."""
+        pair_stride = LANES * -(-(6 + self.channels) // LANES)
+        pair_rows = np.empty(self.pairs * pair_stride, np.float32)
+        self._run(
+            blending.blend_gradient, self.rows, self.stride, self.table, self.background, self.width, self.height,
+            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.order, flat(image), flat(alpha),
+            flat(image_gradient), flat(alpha_gradient), pair_rows, pair_stride,
+        )  # fmt: skip
+        # The kernel writes whole vectors of primitives; what hangs over is cut off.
+        widths = {"means": 3, "quaternions": 4, "scales": 3, "opacities": 1, "colors": self.channels, "means2d": 2}
+        out = {name: torch.empty(self.count + LANES, width) for name, width in widths.items()}
+        self._run(
+            projection.pull_back, *self.geometry, self.background, self.table, _counter(),
+            self.rows, self.stride, self.pair_bounds, pair_rows, pair_stride, *(flat(value) for value in out.values()),
+        )  # fmt: skip
+        out = {name: value[: self.count] for name, value in out.items()}
+        out["opacities"] = out["opacities"][:, 0]
+        return (out["means2d"], *(out[name] for name in ("means", "quaternions", "scales", "opacities", "colors")))
+
+    def _run(self, kernel: Any, *args: Any) -> None:
+        run(kernel, args, self.threads)
+
+
+def _counter() -> NDArray[np.int64]:
+    return np.zeros(8, np.int64)  # a cache line of its own
+
+
+class _Rasterize(torch.autograd.Function):
+    """Hangs a finished frame into autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, frame: Frame, image: Tensor, alpha: Tensor, means2d: Tensor, *tensors: Tensor) -> Any:
+        ctx.frame = frame
+        ctx.save_for_backward(image, alpha, *tensors)
+        ctx.mark_dirty(image, alpha)
+        return image, alpha
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, image_gradient: Tensor, alpha_gradient: Tensor) -> Any:
+        image, alpha, *_ = ctx.saved_tensors
+        gradients = ctx.frame.gradients(image, alpha, image_gradient, alpha_gradient)
+        return (None, None, None, *gradients)

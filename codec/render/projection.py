@@ -1,0 +1,304 @@
+"""Kernels that bring primitives to the image plane, and gradients back, LANES primitives at a time.
+
+The mathematics is that of :mod:`adcgs.render.reference`, but no covariance is formed in three dimensions: with
+the 2x3 matrix M = J W R S (Jacobian, view, rotation, scale) the projected covariance is M M^T + blur, and its
+determinant a sum of squares (Cauchy-Binet), free of cancellation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from . import layout as at_
+from .jit import kernel
+from .layout import CHUNKS, WHITEN
+from .simd import LANES, at, fetch_add, fma, gather, load, log2, maximum, minimum, scatter, select, splat
+from .simd import square_root as sqrt
+from .simd import store
+from .tiling import chunk_bounds, count_tiles
+
+
+@njit
+def cam(table: Any, index: int) -> Any:
+    """One entry of the packed camera, in every lane."""
+    return splat(at(table, index))
+
+
+@njit
+def to_camera(means: Any, first: int, last: int, table: Any) -> Any:
+    """Camera-space centre, a tuple of three."""
+    x, y, z = gather(means, first, last, 3, 0), gather(means, first, last, 3, 1), gather(means, first, last, 3, 2)
+    out_x = fma(cam(table, 0), x, fma(cam(table, 1), y, fma(cam(table, 2), z, cam(table, at_.TRANSLATION))))
+    out_y = fma(cam(table, 3), x, fma(cam(table, 4), y, fma(cam(table, 5), z, cam(table, at_.TRANSLATION + 1))))
+    out_z = fma(cam(table, 6), x, fma(cam(table, 7), y, fma(cam(table, 8), z, cam(table, at_.TRANSLATION + 2))))
+    return out_x, out_y, out_z
+
+
+@njit
+def unit_quaternion(quaternions: Any, first: int, last: int) -> Any:
+    """w, x, y, z of unit length and one over the length; a zero quaternion is the identity, with 0 for the latter."""
+    w, x = gather(quaternions, first, last, 4, 0), gather(quaternions, first, last, 4, 1)
+    y, z = gather(quaternions, first, last, 4, 2), gather(quaternions, first, last, 4, 3)
+    squared = fma(w, w, fma(x, x, fma(y, y, z * z)))
+    present = squared >= splat(1e-24)
+    inverse = select(present, splat(1.0) / sqrt(squared), splat(0.0))
+    return select(present, w * inverse, splat(1.0)), x * inverse, y * inverse, z * inverse, inverse
+
+
+@njit
+def rotate_rows(v: Any, w: Any, x: Any, y: Any, z: Any) -> Any:
+    """The row vector v times the rotation matrix of a unit quaternion."""
+    two, one = splat(2.0), splat(1.0)
+    out_0 = v[0] * (one - two * fma(y, y, z * z)) + v[1] * (two * fma(x, y, w * z)) + v[2] * (two * (x * z - w * y))
+    out_1 = v[0] * (two * (x * y - w * z)) + v[1] * (one - two * fma(x, x, z * z)) + v[2] * (two * fma(y, z, w * x))
+    out_2 = v[0] * (two * fma(x, z, w * y)) + v[1] * (two * (y * z - w * x)) + v[2] * (one - two * fma(x, x, y * y))
+    return out_0, out_1, out_2
+
+
+@njit
+def view_rows(slope_x: Any, slope_y: Any, inverse_z: Any, table: Any) -> Any:
+    """The two rows of J W: how the pixel position moves with the world position."""
+    scale_x, scale_y = cam(table, at_.FX) * inverse_z, cam(table, at_.FY) * inverse_z
+    row_x = (
+        scale_x * (cam(table, 0) - slope_x * cam(table, 6)),
+        scale_x * (cam(table, 1) - slope_x * cam(table, 7)),
+        scale_x * (cam(table, 2) - slope_x * cam(table, 8)),
+    )
+    row_y = (
+        scale_y * (cam(table, 3) - slope_y * cam(table, 6)),
+        scale_y * (cam(table, 4) - slope_y * cam(table, 7)),
+        scale_y * (cam(table, 5) - slope_y * cam(table, 8)),
+    )
+    return row_x, row_y
+
+
+@njit
+def covariance(m_x: Any, m_y: Any, blur: Any) -> Any:
+    """a, b, c and determinant of M M^T + blur."""
+    a = fma(m_x[0], m_x[0], fma(m_x[1], m_x[1], m_x[2] * m_x[2]))
+    b = fma(m_x[0], m_y[0], fma(m_x[1], m_y[1], m_x[2] * m_y[2]))
+    c = fma(m_y[0], m_y[0], fma(m_y[1], m_y[1], m_y[2] * m_y[2]))
+    minor_0 = m_x[1] * m_y[2] - m_x[2] * m_y[1]
+    minor_1 = m_x[2] * m_y[0] - m_x[0] * m_y[2]
+    minor_2 = m_x[0] * m_y[1] - m_x[1] * m_y[0]
+    minors = fma(minor_0, minor_0, fma(minor_1, minor_1, minor_2 * minor_2))
+    return a + blur, b, c + blur, fma(blur, a + c + blur, minors)
+
+
+@njit
+def clamp(value: Any, lower: Any, upper: Any) -> Any:
+    return minimum(maximum(value, lower), upper)
+
+
+@njit
+def project_block(
+    first: int, last: int, means: Any, quaternions: Any, scales: Any, opacities: Any, table: Any,
+    rows: Any, stride: int, depths: Any,
+) -> None:
+    """Fills the geometry columns of LANES rows, and their depths."""
+    x, y, z = to_camera(means, first, last, table)
+    inverse_z = splat(1.0) / z
+    mean_x = fma(cam(table, at_.FX), x * inverse_z, cam(table, at_.CX))
+    mean_y = fma(cam(table, at_.FY), y * inverse_z, cam(table, at_.CY))
+    slope_x = clamp(x * inverse_z, cam(table, at_.MIN_X), cam(table, at_.MAX_X))
+    slope_y = clamp(y * inverse_z, cam(table, at_.MIN_Y), cam(table, at_.MAX_Y))
+    row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
+
+    qw, qx, qy, qz, _ = unit_quaternion(quaternions, first, last)
+    u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
+    s_0, s_1, s_2 = gather(scales, first, last, 3, 0), gather(scales, first, last, 3, 1), gather(scales, first, last, 3, 2)
+    m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
+    a, b, c, determinant = covariance(m_x, m_y, cam(table, at_.BLUR))
+
+    opacity = gather(opacities, first, last, 1, 0)
+    k = log2(maximum(opacity, splat(1e-30)))
+    reach = maximum(k - cam(table, at_.LOG_ALPHA_MIN), splat(0.0))
+    slack = splat(1.0002)
+    half_x = fma(sqrt(reach * a) * splat(1.0 / WHITEN), slack, splat(0.01))
+    half_y = fma(sqrt(reach * c) * splat(1.0 / WHITEN), slack, splat(0.01))
+
+    # Comparisons are false for NaN, so this refuses whatever is not finite.
+    huge = splat(1e18)
+    drawn = (z >= cam(table, at_.NEAR)) & (opacity >= cam(table, at_.ALPHA_MIN))
+    drawn = drawn & (determinant > splat(1e-30)) & (half_x < huge) & (half_y < huge) & (determinant < splat(1e36))
+    drawn = drawn & (mean_x + half_x > splat(0.0)) & (mean_x - half_x < cam(table, at_.WIDTH))
+    drawn = drawn & (mean_y + half_y > splat(0.0)) & (mean_y - half_y < cam(table, at_.HEIGHT))
+
+    r = splat(WHITEN) / sqrt(a)
+    p = splat(WHITEN) * sqrt(a / determinant)
+    inverse_ac = splat(1.0) / (sqrt(a) * sqrt(c))
+    scatter(rows, first, stride, at_.MEAN_X, mean_x)
+    scatter(rows, first, stride, at_.MEAN_Y, mean_y)
+    scatter(rows, first, stride, at_.R, r)
+    scatter(rows, first, stride, at_.P, p)
+    scatter(rows, first, stride, at_.Q, splat(0.0) - p * b / a)
+    scatter(rows, first, stride, at_.K, k)
+    scatter(rows, first, stride, at_.HALF_X, select(drawn, half_x, splat(0.0)))
+    scatter(rows, first, stride, at_.HALF_Y, select(drawn, half_y, splat(0.0)))
+    scatter(rows, first, stride, at_.RHO, b * inverse_ac)
+    scatter(rows, first, stride, at_.RHO_C, sqrt(determinant) * inverse_ac)
+    store(depths, first, z)
+
+
+@kernel
+def project(
+    means: Any, quaternions: Any, scales: Any, opacities: Any, colors: Any, like: Any, table: Any,
+    counter: Any, rows: Any, stride: int, depths: Any, radii: Any, means2d: Any,
+    tiles_x: int, tiles_y: int, tile_counts: Any, pair_counts: Any,
+) -> None:
+    """Every thread's share of the projection, and of counting the tiles that each splat touches.
+
+    Args:
+        means, quaternions, scales, opacities, colors: the primitives, each flattened.
+        like: a tuple of as many float32 as there are channels.
+        counter: (>= 1,) int64, zero.
+        rows: (M + LANES) rows of :mod:`layout`, out.
+        depths: (M + LANES,), out.
+        radii: (M,) int32, out.
+        means2d: (2 M,), out.
+        tile_counts: (CHUNKS, tiles) int32, zero, out: splats of the chunk that touch the tile.
+        pair_counts: (CHUNKS,) int64, out: the sum over tiles.
+    """
+    count, channels = opacities.size, len(like)
+    while True:
+        chunk = fetch_add(counter, 0, 1)
+        if chunk >= CHUNKS:
+            break
+        start, end = chunk_bounds(chunk, count)
+        for first in range(start, end, LANES):
+            project_block(first, count - 1, means, quaternions, scales, opacities, table, rows, stride, depths)
+        for i in range(start, end):
+            row = i * stride
+            for channel in range(channels):
+                rows[row + at_.COLOR + channel] = colors[i * channels + channel]
+            means2d[2 * i], means2d[2 * i + 1] = rows[row + at_.MEAN_X], rows[row + at_.MEAN_Y]
+            radius = max(rows[row + at_.HALF_X], rows[row + at_.HALF_Y])
+            radii[i] = int(min(radius, 1e9)) + (1 if radius > 0 else 0)
+        pair_counts[chunk] = count_tiles(rows, stride, start, end, tiles_x, tiles_y, tile_counts[chunk])
+
+
+@njit
+def outer_row(a: Any, u: Any, b: Any, v: Any) -> Any:
+    """a u + b v, for tuples of three u and v."""
+    return fma(a, u[0], b * v[0]), fma(a, u[1], b * v[1]), fma(a, u[2], b * v[2])
+
+
+@njit
+def pull_back_block(
+    first: int, last: int, means: Any, quaternions: Any, scales: Any, opacities: Any, table: Any,
+    rows: Any, stride: int, sums: Any, sum_stride: int,
+    g_means: Any, g_quaternions: Any, g_scales: Any, g_opacities: Any, g_means2d: Any,
+) -> None:
+    """From the summed gradient rows of LANES primitives (in ``sums``) to gradients of their attributes."""
+    x, y, z = to_camera(means, first, last, table)
+    inverse_z = splat(1.0) / z
+    tangent_x, tangent_y = x * inverse_z, y * inverse_z
+    slope_x = clamp(tangent_x, cam(table, at_.MIN_X), cam(table, at_.MAX_X))
+    slope_y = clamp(tangent_y, cam(table, at_.MIN_Y), cam(table, at_.MAX_Y))
+    row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
+    qw, qx, qy, qz, inverse_length = unit_quaternion(quaternions, first, last)
+    u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
+    s_0, s_1, s_2 = gather(scales, first, last, 3, 0), gather(scales, first, last, 3, 1), gather(scales, first, last, 3, 2)
+    m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
+
+    r, p = gather(rows, first, last, stride, at_.R), gather(rows, first, last, stride, at_.P)
+    q = gather(rows, first, last, stride, at_.Q)
+    drawn = gather(rows, first, last, stride, at_.HALF_X) > splat(0.0)
+    end = LANES - 1
+    h_1, h_u = gather(sums, 0, end, sum_stride, 0), gather(sums, 0, end, sum_stride, 1)
+    h_v, h_uu = gather(sums, 0, end, sum_stride, 2), gather(sums, 0, end, sum_stride, 3)
+    h_uv, h_vv = gather(sums, 0, end, sum_stride, 4), gather(sums, 0, end, sum_stride, 5)
+
+    # With L = ((r, 0), (q, p)) the inverse covariance is L^T L / s^2: dL/d(mean2d) = L^T (h_u, h_v) / s^2.
+    scale = splat(1.0 / WHITEN**2)
+    g_x, g_y = fma(r, h_u, q * h_v) * scale, (p * h_v) * scale
+    # dL/dM = 2 dL/dCov M = L^T H (L M) / s^4, with H the second moments; L M is of order s, so nothing cancels.
+    scale = splat(1.0 / WHITEN**4)
+    lu = (r * m_x[0], r * m_x[1], r * m_x[2])
+    lv = (fma(q, m_x[0], p * m_y[0]), fma(q, m_x[1], p * m_y[1]), fma(q, m_x[2], p * m_y[2]))
+    hu = (fma(h_uu, lu[0], h_uv * lv[0]), fma(h_uu, lu[1], h_uv * lv[1]), fma(h_uu, lu[2], h_uv * lv[2]))
+    hv = (fma(h_uv, lu[0], h_vv * lv[0]), fma(h_uv, lu[1], h_vv * lv[1]), fma(h_uv, lu[2], h_vv * lv[2]))
+    g_m_x = (fma(r, hu[0], q * hv[0]) * scale, fma(r, hu[1], q * hv[1]) * scale, fma(r, hu[2], q * hv[2]) * scale)
+    g_m_y = (p * hv[0] * scale, p * hv[1] * scale, p * hv[2] * scale)
+
+    zero = splat(0.0)
+    scatter(g_opacities, first, 1, 0, select(drawn, h_1 / gather(opacities, first, last, 1, 0), zero))
+    scatter(g_scales, first, 3, 0, select(drawn, fma(g_m_x[0], u_x[0], g_m_y[0] * u_y[0]), zero))
+    scatter(g_scales, first, 3, 1, select(drawn, fma(g_m_x[1], u_x[1], g_m_y[1] * u_y[1]), zero))
+    scatter(g_scales, first, 3, 2, select(drawn, fma(g_m_x[2], u_x[2], g_m_y[2] * u_y[2]), zero))
+    scatter(g_means2d, first, 2, 0, select(drawn, g_x, zero))
+    scatter(g_means2d, first, 2, 1, select(drawn, g_y, zero))
+
+    g_u_x, g_u_y = (g_m_x[0] * s_0, g_m_x[1] * s_1, g_m_x[2] * s_2), (g_m_y[0] * s_0, g_m_y[1] * s_1, g_m_y[2] * s_2)
+
+    # u = row R, so dL/dR = row^T dL/du, and dL/drow = R dL/du: rotation by the conjugate quaternion.
+    two = splat(2.0)
+    g_row_x = rotate_rows(g_u_x, qw, zero - qx, zero - qy, zero - qz)
+    g_row_y = rotate_rows(g_u_y, qw, zero - qx, zero - qy, zero - qz)
+    r_00, r_01, r_02 = outer_row(row_x[0], g_u_x, row_y[0], g_u_y)
+    r_10, r_11, r_12 = outer_row(row_x[1], g_u_x, row_y[1], g_u_y)
+    r_20, r_21, r_22 = outer_row(row_x[2], g_u_x, row_y[2], g_u_y)
+    g_w = two * (qx * (r_21 - r_12) + qy * (r_02 - r_20) + qz * (r_10 - r_01))
+    g_qx = two * (qy * (r_01 + r_10) + qz * (r_02 + r_20) + qw * (r_21 - r_12) - two * qx * (r_11 + r_22))
+    g_qy = two * (qx * (r_01 + r_10) + qz * (r_12 + r_21) + qw * (r_02 - r_20) - two * qy * (r_00 + r_22))
+    g_qz = two * (qx * (r_02 + r_20) + qy * (r_12 + r_21) + qw * (r_10 - r_01) - two * qz * (r_00 + r_11))
+    along = qw * g_w + qx * g_qx + qy * g_qy + qz * g_qz
+    drawn_turn = select(drawn, inverse_length, zero)
+    scatter(g_quaternions, first, 4, 0, select(drawn, drawn_turn * (g_w - along * qw), zero))
+    scatter(g_quaternions, first, 4, 1, select(drawn, drawn_turn * (g_qx - along * qx), zero))
+    scatter(g_quaternions, first, 4, 2, select(drawn, drawn_turn * (g_qy - along * qy), zero))
+    scatter(g_quaternions, first, 4, 3, select(drawn, drawn_turn * (g_qz - along * qz), zero))
+
+    # row_x = f_x / z (W_0 - slope_x W_2) and mean_x = f_x tangent_x + c_x; the slope is the clamped tangent.
+    f_x, f_y = cam(table, at_.FX) * inverse_z, cam(table, at_.FY) * inverse_z
+    back_x = cam(table, 6) * g_row_x[0] + cam(table, 7) * g_row_x[1] + cam(table, 8) * g_row_x[2]
+    back_y = cam(table, 6) * g_row_y[0] + cam(table, 7) * g_row_y[1] + cam(table, 8) * g_row_y[2]
+    whole_x = row_x[0] * g_row_x[0] + row_x[1] * g_row_x[1] + row_x[2] * g_row_x[2]
+    whole_y = row_y[0] * g_row_y[0] + row_y[1] * g_row_y[1] + row_y[2] * g_row_y[2]
+    g_tangent_x = cam(table, at_.FX) * g_x - select((slope_x >= tangent_x) & (slope_x <= tangent_x), f_x * back_x, zero)
+    g_tangent_y = cam(table, at_.FY) * g_y - select((slope_y >= tangent_y) & (slope_y <= tangent_y), f_y * back_y, zero)
+    g_local_x, g_local_y = g_tangent_x * inverse_z, g_tangent_y * inverse_z
+    g_local_z = zero - (g_local_x * tangent_x + g_local_y * tangent_y + (whole_x + whole_y) * inverse_z)
+    for axis in range(3):
+        gradient = cam(table, axis) * g_local_x + cam(table, 3 + axis) * g_local_y + cam(table, 6 + axis) * g_local_z
+        scatter(g_means, first, 3, axis, select(drawn, gradient, zero))
+
+
+@kernel
+def pull_back(
+    means: Any, quaternions: Any, scales: Any, opacities: Any, like: Any, table: Any,
+    counter: Any, rows: Any, stride: int, pair_bounds: Any, pair_rows: Any, pair_stride: int,
+    g_means: Any, g_quaternions: Any, g_scales: Any, g_opacities: Any, g_colors: Any, g_means2d: Any,
+) -> None:
+    """Every thread's share of summing the pairs' gradient rows and pulling them back to the attributes.
+
+    Args:
+        counter: (>= 1,) int64, zero.
+        pair_bounds: (M + 1,) int32: the pairs of each splat.
+        pair_rows: (pairs * pair_stride,) from :func:`blending.blend_gradient`.
+        g_...: gradients like the attributes, with room for M + LANES rows; out.
+    """
+    count, channels = opacities.size, len(like)
+    sums = np.zeros(LANES * pair_stride, np.float32)
+    while True:
+        chunk = fetch_add(counter, 0, 1)
+        if chunk >= CHUNKS:
+            break
+        start, end = chunk_bounds(chunk, count)
+        for first in range(start, end, LANES):
+            for lane in range(min(LANES, end - first)):
+                i = first + lane
+                for part in range(0, pair_stride, LANES):
+                    total = splat(0.0)
+                    for pair in range(pair_bounds[i], pair_bounds[i + 1]):
+                        total = total + load(pair_rows, pair * pair_stride + part)
+                    store(sums, lane * pair_stride + part, total)
+                for channel in range(channels):
+                    g_colors[i * channels + channel] = sums[lane * pair_stride + 6 + channel]
+            pull_back_block(
+                first, count - 1, means, quaternions, scales, opacities, table, rows, stride,
+                sums, pair_stride, g_means, g_quaternions, g_scales, g_opacities, g_means2d,
+            )
