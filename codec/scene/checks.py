@@ -47,9 +47,7 @@ class Field:
         return scene_error(code, self.file, self.name, problem, remedy)
 
     def _mistyped(self, wanted: str) -> SceneError:
-        return self.error(
-            "wrong-type", f"{wanted} expected, found {_kind(self.value)}", f"write {wanted} here"
-        )
+        return self.error("wrong-type", f"{wanted} expected, found {_kind(self.value)}", f"write {wanted} here")
 
     def __getitem__(self, key: str) -> Field:
         """The member ``key``; SceneError missing-field when there is none."""
@@ -90,18 +88,14 @@ class Field:
         """A finite number in [low, high]."""
         number = self._finite()
         if not low <= number <= high:
-            raise self.error(
-                "out-of-range", f"{number:g} is outside [{low:g}, {high:g}]", "correct the value"
-            )
+            raise self.error("out-of-range", f"{number:g} is outside [{low:g}, {high:g}]", "correct the value")
         return number
 
     def positive(self) -> float:
         """A finite number above zero (a focal length, a size)."""
         number = self._finite()
         if not 0 < number <= MAX_COORDINATE:
-            raise self.error(
-                "out-of-range", f"{number:g} is not a usable positive number", "correct the value"
-            )
+            raise self.error("out-of-range", f"{number:g} is not a usable positive number", "correct the value")
         return number
 
     def _finite(self) -> float:
@@ -112,9 +106,7 @@ class Field:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise self.error(
-                "not-finite", "the number is NaN or infinite", "correct the value or drop the frame"
-            )
+            raise self.error("not-finite", "the number is NaN or infinite", "correct the value or drop the frame")
         return number
 
     def time(self) -> float:
@@ -157,9 +149,7 @@ class Field:
         if not shape:
             number = self._finite()
             if abs(number) > MAX_COORDINATE:
-                raise self.error(
-                    "out-of-range", f"{number:g} is beyond any usable coordinate", "correct the value"
-                )
+                raise self.error("out-of-range", f"{number:g} is beyond any usable coordinate", "correct the value")
             flat.append(number)
             return
         if not isinstance(self.value, list) or len(self.value) != shape[0]:
@@ -189,16 +179,12 @@ def read_json(path: Path) -> Field:
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
-            raise scene_error(
-                "too-large", name, "", f"{size} bytes of JSON", f"at most {MAX_JSON_BYTES} are read"
-            )
+            raise scene_error("too-large", name, "", f"{size} bytes of JSON", f"at most {MAX_JSON_BYTES} are read")
         value: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise scene_error("missing-file", path, "", "the file is not there", "restore it") from None
     except OSError as error:
-        raise scene_error(
-            "missing-file", path, "", f"cannot be read ({error.strerror})", "check it"
-        ) from None
+        raise scene_error("missing-file", path, "", f"cannot be read ({error.strerror})", "check it") from None
     except (ValueError, RecursionError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else f"is not JSON ({error})"
         raise scene_error("bad-json", name, "", problem, "restore the file from its source") from None
@@ -265,8 +251,6 @@ def world_to_camera_from_opengl(field: Field) -> NDArray[np.float64]:
     else:
         matrix = field.array(4, 4)
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-        raise field.error(
-            "not-a-rotation", "the last row is not 0 0 0 1", "write a rigid camera-to-world matrix"
-        )
+        raise field.error("not-a-rotation", "the last row is not 0 0 0 1", "write a rigid camera-to-world matrix")
     camera_to_world = rotation_from(matrix[:3, :3], field) * [1, -1, -1]
     return world_to_camera_from(camera_to_world.T, matrix[:3, 3])

@@ -35,18 +35,12 @@ def read_cloud(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64] | N
     reader = {".ply": _read_ply, ".npy": _read_npy, ".npz": _read_npz}[path.suffix.lower()]
     points, colors = reader(path)
     if len(points) == 0:
-        raise scene_error(
-            "bad-cloud", path.name, "", "holds no points", "remove the file and a cloud is made"
-        )
+        raise scene_error("bad-cloud", path.name, "", "holds no points", "remove the file and a cloud is made")
     if not np.isfinite(points).all() or np.abs(points).max() > MAX_COORDINATE:
-        raise scene_error(
-            "not-finite", path.name, "points", "a coordinate is NaN, infinite or huge", "clean the cloud"
-        )
+        raise scene_error("not-finite", path.name, "points", "a coordinate is NaN, infinite or huge", "clean the cloud")
     if colors is not None:
         if not np.isfinite(colors).all():
-            raise scene_error(
-                "not-finite", path.name, "colours", "a colour is NaN or infinite", "clean the cloud"
-            )
+            raise scene_error("not-finite", path.name, "colours", "a colour is NaN or infinite", "clean the cloud")
         colors = np.clip(colors, 0, 1)
     return points, colors
 
@@ -70,27 +64,21 @@ def _check_ply_header(path: Path) -> None:
     counts = [w[2] for w in words if len(w) == 3 and w[:2] == ["element", "vertex"]]
     names = {w[-1] for w in words if w and w[0] == "property"}
     if not head.startswith(b"ply") or not end or len(counts) != 1 or not {"x", "y", "z"} <= names:
-        raise scene_error(
-            "bad-cloud", path.name, "header", "is not a PLY cloud with x, y, z", "export it again"
-        )
+        raise scene_error("bad-cloud", path.name, "header", "is not a PLY cloud with x, y, z", "export it again")
     count = int(counts[0]) if counts[0].isascii() and counts[0].isdigit() and len(counts[0]) < 12 else -1
     if not 0 <= count <= MAX_POINTS:
         raise scene_error(
             "too-many-points", path.name, "element vertex", f"{counts[0]} points", f"at most {MAX_POINTS}"
         )
     if count * 6 > path.stat().st_size:  # three numbers take at least six bytes, as text and as binary
-        raise scene_error(
-            "bad-cloud", path.name, "element vertex", "more points than bytes", "export it again"
-        )
+        raise scene_error("bad-cloud", path.name, "element vertex", "more points than bytes", "export it again")
 
 
 def _read_npy(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise scene_error(
-            "bad-cloud", path.name, "", f"is no array ({error})", "save it with numpy.save"
-        ) from None
+        raise scene_error("bad-cloud", path.name, "", f"is no array ({error})", "save it with numpy.save") from None
     return _split_columns(path, array)
 
 
@@ -99,21 +87,15 @@ def _read_npz(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64] | No
         with zipfile.ZipFile(path) as archive:
             size = archive.getinfo("data.npy").file_size
             if size > MAX_POINTS * 7 * 8:
-                raise scene_error(
-                    "too-many-points", path.name, "data", f"{size} bytes", f"at most {MAX_POINTS} points"
-                )
+                raise scene_error("too-many-points", path.name, "data", f"{size} bytes", f"at most {MAX_POINTS} points")
         with np.load(path, allow_pickle=False) as archive_arrays:
             array = archive_arrays["data"]
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise scene_error(
-            "bad-cloud", path.name, "data", f"cannot be read ({error})", "export it again"
-        ) from None
+        raise scene_error("bad-cloud", path.name, "data", f"cannot be read ({error})", "export it again") from None
     return _split_columns(path, array)
 
 
-def _split_columns(
-    path: Path, array: NDArray[np.generic]
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+def _split_columns(path: Path, array: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Columns x, y, z and, from the fourth on when there are six or more, r, g, b in [0, 1] or, as bytes, 0..255."""
     if array.ndim != 2 or array.shape[1] not in (3, 6, 7) or array.dtype.kind not in "fiu":
         raise scene_error(
@@ -124,9 +106,7 @@ def _split_columns(
             "save (P, 3) or (P, 6) numbers",
         )
     if len(array) > MAX_POINTS:
-        raise scene_error(
-            "too-many-points", path.name, "", f"{len(array)} points", f"at most {MAX_POINTS} are read"
-        )
+        raise scene_error("too-many-points", path.name, "", f"{len(array)} points", f"at most {MAX_POINTS} are read")
     values = np.array(array, np.float64)
     if values.shape[1] == 3:
         return values, None
@@ -182,9 +162,7 @@ def colors_from_images(points: NDArray[np.floating], views: Views, frames: int =
     for row, index in enumerate(_sample_frames(views, frames)):
         frame = views.frames[index]
         pixels, depth = frame.camera.project(np.asarray(points, np.float64))
-        inside = (
-            (depth > 0) & (pixels >= 0).all(1) & (pixels < [frame.camera.width, frame.camera.height]).all(1)
-        )
+        inside = (depth > 0) & (pixels >= 0).all(1) & (pixels < [frame.camera.width, frame.camera.height]).all(1)
         column, line = pixels[inside].astype(np.int64).T
         samples[row, inside] = views.image(frame)[line, column, :3].astype(np.float32) / 255
     unseen = np.isnan(samples).all(axis=(0, 2))

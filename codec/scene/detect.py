@@ -8,12 +8,20 @@ from pathlib import Path
 from .capture import Capture
 from .checks import scene_error
 from .dnerf import read_dnerf
+from .nerfies import read_nerfies
+from .nerfstudio import read_nerfstudio
+from .neural3d import read_neural3d
+from .panoptic import read_panoptic
 
 Progress = Callable[[str, float], None]
 
-# layout: (the files and folders it is known by, in words for the error)
+# layout: the files and folders that make it out
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "dnerf": ("transforms_train.json",),
+    "nerfies": ("dataset.json", "metadata.json", "camera", "rgb"),
+    "neural3d": ("poses_bounds.npy",),
+    "panoptic": ("train_meta.json", "ims"),
+    "nerfstudio": ("transforms.json",),
 }
 
 
@@ -23,24 +31,17 @@ def detect_layout(root: Path) -> str:
     Raises:
         SceneError: unknown-layout with what was looked for, or ambiguous-layout when several fit.
     """
+    root = Path(root)
     found = [name for name, signs in LAYOUTS.items() if all((root / sign).exists() for sign in signs)]
     if len(found) == 1:
         return found[0]
     if found:
         raise scene_error(
-            "ambiguous-layout",
-            root,
-            "",
-            f"fits {' and '.join(found)}",
-            f"choose one with --layout {found[0]}",
+            "ambiguous-layout", root, "", f"fits {' and '.join(found)}", f"choose one, such as --layout {found[0]}"
         )
-    wanted = "; ".join(f"{name}: {' + '.join(signs)}" for name, signs in LAYOUTS.items())
+    wanted = "; ".join(f"{name}: {', '.join(signs)}" for name, signs in LAYOUTS.items())
     raise scene_error(
-        "unknown-layout",
-        root,
-        "",
-        f"no known layout (looked for {wanted})",
-        "check the folder or give --layout",
+        "unknown-layout", root, "", f"no known layout (looked for {wanted})", "check the folder or give --layout"
     )
 
 
@@ -52,8 +53,14 @@ def read_capture(
     Raises:
         SceneError: unknown-layout for a name that is none, and whatever the reader refuses.
     """
-    if layout == "dnerf":
-        return read_dnerf(root)
-    raise scene_error(
-        "unknown-layout", root, "", f"{layout!r} is no layout", f"choose from {', '.join(LAYOUTS)}"
-    )
+    simple = {
+        "dnerf": read_dnerf,
+        "nerfies": read_nerfies,
+        "panoptic": read_panoptic,
+        "nerfstudio": read_nerfstudio,
+    }
+    if layout in simple:
+        return simple[layout](root)
+    if layout == "neural3d":
+        return read_neural3d(root, downscale, cache_dir, progress)
+    raise scene_error("unknown-layout", root, "", f"{layout!r} is no layout", f"choose from {', '.join(LAYOUTS)}")

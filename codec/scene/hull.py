@@ -38,6 +38,9 @@ class CarveOptions:
     growth: float = 0.5
 
 
+DEFAULT_CARVING = CarveOptions()
+
+
 @dataclass(frozen=True, eq=False)
 class _Mask:
     frame: Frame
@@ -51,7 +54,7 @@ def carve(
     views: Views,
     instant: float = 0.0,
     box: NDArray[np.float64] | None = None,
-    options: CarveOptions = CarveOptions(),
+    options: CarveOptions = DEFAULT_CARVING,
 ) -> InitialCloud:
     """The surface cells of the visual hull at an instant, coloured from the images that see them.
 
@@ -78,7 +81,7 @@ def carve(
 def carve_instants(
     views: Views,
     instants: Sequence[float],
-    options: CarveOptions = CarveOptions(),
+    options: CarveOptions = DEFAULT_CARVING,
     box: NDArray[np.float64] | None = None,
 ) -> InitialCloud:
     """Hulls of several instants in one cloud; ``times`` says which point belongs to which."""
@@ -159,9 +162,7 @@ def _widened(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
         pad = [(margin + 1, margin) if a == axis else (0, 0) for a in (0, 1)]
         sums = np.cumsum(np.pad(mask, pad), axis=axis, dtype=np.int32)
         span = 2 * margin + 1
-        mask = np.take(sums, range(span, sums.shape[axis]), axis) > np.take(
-            sums, range(sums.shape[axis] - span), axis
-        )
+        mask = np.take(sums, range(span, sums.shape[axis]), axis) > np.take(sums, range(sums.shape[axis] - span), axis)
     return mask
 
 
@@ -180,9 +181,7 @@ def _look_up(
     return inside, pixel, depth
 
 
-def _carve_cells(
-    masks: list[_Mask], box: NDArray[np.float64], size: float, agreement: float
-) -> NDArray[np.int32]:
+def _carve_cells(masks: list[_Mask], box: NDArray[np.float64], size: float, agreement: float) -> NDArray[np.int32]:
     """Indices (M, 3) of the surviving cells. Cells that are out of the running are dropped after each mask."""
     counts = np.maximum(1, np.ceil((box[1] - box[0]) / size - 1e-6).astype(int))
     cells = np.indices(counts, dtype=np.int32).reshape(3, -1).T

@@ -125,14 +125,16 @@ def _average(values: NDArray[np.float32], size: int, axis: int) -> NDArray[np.fl
         for pick in picks[1:]:
             total += values[pick]
         return total / np.float32(step)
-    # The integral up to every pixel edge; its value at a fractional edge is linear in between.
-    lead = [1 if a == axis else n for a, n in enumerate(values.shape)]
-    integral = np.concatenate([np.zeros(lead), np.cumsum(values, axis=axis, dtype=np.float64)], axis=axis)
+    # Tap k of every output is its (k+1)th input pixel, weighted by how much of it the footprint covers.
     edges = np.arange(size + 1) * (length / size)
-    whole = np.minimum(edges.astype(np.int64), length - 1)
-    part = (edges - whole).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    low, high = np.take(integral, whole, axis), np.take(integral, whole + 1, axis)
-    return (np.diff(low + part * (high - low), axis=axis) * (size / length)).astype(np.float32)
+    first = np.floor(edges[:-1]).astype(np.int64)
+    total = np.zeros([size if a == axis else n for a, n in enumerate(values.shape)], np.float32)
+    for k in range(int(np.ceil(length / size)) + 1):
+        covered = np.minimum(edges[1:], first + k + 1) - np.maximum(edges[:-1], first + k)
+        weight = (np.maximum(covered, 0) * (size / length)).astype(np.float32)
+        shape = [-1 if a == axis else 1 for a in range(values.ndim)]
+        total += np.take(values, np.minimum(first + k, length - 1), axis) * weight.reshape(shape)
+    return total
 
 
 def undistort(image: NDArray[np.uint8], camera: Camera, lens: Lens) -> NDArray[np.uint8]:

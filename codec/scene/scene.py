@@ -18,7 +18,7 @@ from .checks import safe_name, scene_error
 from .cloud import cloud_from_file, prepare_cloud
 from .detect import detect_layout, read_capture
 from .frustum import sample_frustum
-from .hull import CarveOptions, carve, carve_instants, content_box, has_silhouettes
+from .hull import DEFAULT_CARVING, CarveOptions, carve, carve_instants, content_box, has_silhouettes
 from .images import scaled_size
 from .normalise import compose, content_similarity, robust_box, rough_similarity
 from .views import Views
@@ -58,7 +58,7 @@ class Scene(Views):
         self.cloud = cloud
         self.bounds = bounds
 
-    def hulls(self, instants: Sequence[float], options: CarveOptions = CarveOptions()) -> InitialCloud | None:
+    def hulls(self, instants: Sequence[float], options: CarveOptions = DEFAULT_CARVING) -> InitialCloud | None:
         """Visual hulls at several instants with their ``times``; None where there are no silhouettes to carve from."""
         if not has_silhouettes(self):
             return None
@@ -98,9 +98,7 @@ def load_scene(
     capture = read_capture(root, layout or detect_layout(root), downscale, cache_dir, progress)
     _check_shots(root, capture)
     cameras = _working_cameras(capture.shots, downscale, root)
-    rough = rough_similarity(
-        [c for c, shot in zip(cameras, capture.shots, strict=True) if shot.split == "train"]
-    )
+    rough = rough_similarity([c for c, shot in zip(cameras, capture.shots, strict=True) if shot.split == "train"])
     cameras = [rough.apply_to_camera(camera) for camera in cameras]
     frames = _frames(capture.shots, cameras)
     views = Views(
@@ -113,16 +111,12 @@ def load_scene(
     cloud, box, outer = _initial_cloud(views, capture, rough)
     final = content_similarity(box)
     cloud = _normalised(cloud, final, max_points)
-    return Scene(
-        views, views.transformed(final), capture, root, compose(rough, final), cloud, final.apply(outer)
-    )
+    return Scene(views, views.transformed(final), capture, root, compose(rough, final), cloud, final.apply(outer))
 
 
 def _check_options(downscale: float, cache_gb: float, background: Sequence[float]) -> None:
     if not 1 <= downscale <= 1024:
-        raise SceneError(
-            "bad-option", f"downscale {downscale}: must lie in [1, 1024]; give a factor such as 2"
-        )
+        raise SceneError("bad-option", f"downscale {downscale}: must lie in [1, 1024]; give a factor such as 2")
     if not 0 <= cache_gb <= 1e6:
         raise SceneError("bad-option", f"cache_gb {cache_gb}: must not be negative; give a size such as 2")
     if len(background) != 3 or not all(0 <= value <= 1 for value in background):
@@ -179,9 +173,7 @@ def _camera_ids(shots: Sequence[Shot]) -> list[int]:
         if shot.camera_id is not None:
             stated.setdefault(shot.camera_id, set()).add(pose)
     return [
-        fixed.get(pose, -1)
-        if shot.camera_id is None
-        else (shot.camera_id if len(stated[shot.camera_id]) == 1 else -1)
+        fixed.get(pose, -1) if shot.camera_id is None else (shot.camera_id if len(stated[shot.camera_id]) == 1 else -1)
         for pose, shot in zip(poses, shots, strict=True)
     ]
 
@@ -196,13 +188,8 @@ def _unique_names(names: Sequence[str]) -> list[str]:
     """Safe names; those that would share a file stem get their position in the capture appended."""
     safe = [safe_name(name) for name in names]
     count = Counter(name.replace("/", "_").lower() for name in safe)
-    unique = [
-        name if count[name.replace("/", "_").lower()] == 1 else f"{name}-{i:06d}"
-        for i, name in enumerate(safe)
-    ]
-    if len({name.replace("/", "_").lower() for name in unique}) != len(
-        unique
-    ):  # someone's names end like ours
+    unique = [name if count[name.replace("/", "_").lower()] == 1 else f"{name}-{i:06d}" for i, name in enumerate(safe)]
+    if len({name.replace("/", "_").lower() for name in unique}) != len(unique):  # someone's names end like ours
         unique = [f"{name}-{i:06d}-{i:06d}" for i, name in enumerate(safe)]
     return unique
 

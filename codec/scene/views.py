@@ -68,13 +68,11 @@ class Views:
             raise ValueError(f"downscale {downscale} is below 1")
         return self._cache.get((frame.index, downscale), lambda: self._make(frame, downscale))
 
-    def target(
-        self, frame: Frame, background: ArrayLike | None = None, downscale: int = 1
-    ) -> NDArray[np.float32]:
+    def target(self, frame: Frame, background: ArrayLike | None = None, downscale: int = 1) -> NDArray[np.float32]:
         """The frame composited over a background, (H, W, 3) float32 in [0, 1], display-referred."""
         image = self.image(frame, downscale)
         if not self.has_alpha:
-            return image.astype(np.float32) / 255
+            return image.astype(np.float32) / np.float32(255)
         behind = self.background if background is None else np.asarray(background, np.float32)
         alpha = image[..., 3:].astype(np.float32) / 255
         return image[..., :3].astype(np.float32) / 255 * alpha + behind * (1 - alpha)
