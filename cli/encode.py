@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-
 from adcgs.errors import OptionError, TrainingError
 
 from .common import console, handle_errors, parse_background
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from adcgs.encode import EncodeReport
     from adcgs.scene import Scene
     from adcgs.training import Status, Trainer, TrainingConfig
+    from rich.progress import Progress
 
 EXAMPLES = """
 \b
@@ -36,22 +34,52 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 
 @click.command(epilog=EXAMPLES)
 @click.argument("scene", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .adc file to write.")
-@click.option("--preset", type=click.Choice(["draft", "default", "best"]), default="default", show_default=True)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .adc file to write."
+)
+@click.option(
+    "--preset", type=click.Choice(["draft", "default", "best"]), default="default", show_default=True
+)
 @click.option("--minutes", type=float, help="Train for this long (the preset says, otherwise).")
-@click.option("--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical.")
-@click.option("--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small).")
+@click.option(
+    "--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical."
+)
+@click.option(
+    "--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small)."
+)
 @click.option("--max-anchors", type=int, help="Anchor budget.")
-@click.option("--weights", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True, help="How the networks are stored.")
-@click.option("--downscale", type=float, default=1.0, show_default=True, help="Work at 1/N of the capture's size (area filter).")
-@click.option("--layout", help="Capture layout, where it is not recognised: dnerf, nerfies, neural3d, panoptic, nerfstudio.")
-@click.option("--background", default="white", show_default=True, help="Behind captures with alpha: white, black or R,G,B in 0..1.")
+@click.option(
+    "--weights",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="How the networks are stored.",
+)
+@click.option(
+    "--downscale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Work at 1/N of the capture's size (area filter).",
+)
+@click.option(
+    "--layout",
+    help="Capture layout, where it is not recognised: dnerf, nerfies, neural3d, panoptic, nerfstudio.",
+)
+@click.option(
+    "--background",
+    default="white",
+    show_default=True,
+    help="Behind captures with alpha: white, black or R,G,B in 0..1.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--cache-gb", type=float, default=2.0, show_default=True, help="Memory for decoded images.")
 @click.option("--resume", is_flag=True, help="Continue from OUTPUT.checkpoint.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Code this trained checkpoint; no training.")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Code this trained checkpoint; no training."
+)
 @click.option("--keep-checkpoint", is_flag=True, help="Keep OUTPUT.checkpoint once the file is written.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @handle_errors
@@ -81,22 +109,42 @@ def main(
     from adcgs.scene import load_scene
 
     if resume and checkpoint is not None:
-        raise OptionError("bad-option", "--resume continues training, --checkpoint codes without: give one of them")
+        raise OptionError(
+            "bad-option", "--resume continues training, --checkpoint codes without: give one of them"
+        )
     if not output.parent.is_dir():
-        raise OptionError("bad-output", f"{output}: the folder {output.parent} does not exist; create it first")
+        raise OptionError(
+            "bad-output", f"{output}: the folder {output.parent} does not exist; create it first"
+        )
     use_threads(threads)
     check_device(device)
     state = output.with_name(output.name + ".checkpoint")
     config = _configure(preset, minutes, iterations, rate_lambda, max_anchors, seed)
     with console().status(f"reading {scene}"):
-        capture = load_scene(scene, layout=layout, downscale=downscale, cache_gb=cache_gb, background=parse_background(background))
+        capture = load_scene(
+            scene,
+            layout=layout,
+            downscale=downscale,
+            cache_gb=cache_gb,
+            background=parse_background(background),
+        )
     _describe(capture)
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
     else:
-        trainer = _restore(capture, state, state, device) if resume else _new_trainer(capture, config, state, device)
+        trainer = (
+            _restore(capture, state, state, device)
+            if resume
+            else _new_trainer(capture, config, state, device)
+        )
         if resume:
-            _check_resumed(trainer, minutes=minutes, iterations=iterations, rate_lambda=rate_lambda, max_anchors=max_anchors)
+            _check_resumed(
+                trainer,
+                minutes=minutes,
+                iterations=iterations,
+                rate_lambda=rate_lambda,
+                max_anchors=max_anchors,
+            )
         _train(trainer, state, scene, output)
     with console().status("sealing and coding"):
         from adcgs.encode import write_scene
@@ -108,7 +156,12 @@ def main(
 
 
 def _configure(
-    name: str, minutes: float | None, iterations: int | None, rate_lambda: float | None, max_anchors: int | None, seed: int
+    name: str,
+    minutes: float | None,
+    iterations: int | None,
+    rate_lambda: float | None,
+    max_anchors: int | None,
+    seed: int,
 ) -> TrainingConfig:
     from dataclasses import replace
 
@@ -146,14 +199,18 @@ def _check_resumed(trainer: Trainer, **given: float | int | None) -> None:
         had = getattr(trainer.config, name)
         if value is not None and value != had:
             option = "--lambda" if name == "rate_lambda" else "--" + name.replace("_", "-")
-            raise OptionError("bad-option", f"{option} {value} contradicts the run to resume, which has {had}; leave it out")
+            raise OptionError(
+                "bad-option", f"{option} {value} contradicts the run to resume, which has {had}; leave it out"
+            )
 
 
 def _describe(capture: Scene) -> None:
     counts = ", ".join(f"{len(capture.split(s))} {s}" for s in ("train", "val", "test") if capture.split(s))
     first = capture.frames[0].camera
     out = console()
-    out.print(f"{capture.layout} capture: {counts} views at {first.width}x{first.height}, {capture.frame_count} instants")
+    out.print(
+        f"{capture.layout} capture: {counts} views at {first.width}x{first.height}, {capture.frame_count} instants"
+    )
     out.print(f"{len(capture.cloud)} initial points: {capture.cloud.source}")
 
 
@@ -169,7 +226,9 @@ def _train(trainer: Trainer, state: Path, scene: Path, output: Path) -> None:
             trainer.train(report)
     except KeyboardInterrupt:
         if state.exists():
-            console().print(f"stopped; state is in {state}\nresume with: adcgs-encode {scene} -o {output} --resume")
+            console().print(
+                f"stopped; state is in {state}\nresume with: adcgs-encode {scene} -o {output} --resume"
+            )
         raise
     except TrainingError as error:
         if error.code == "not-finite" and state.exists():
@@ -178,15 +237,20 @@ def _train(trainer: Trainer, state: Path, scene: Path, output: Path) -> None:
 
 
 def _progress() -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     return Progress(
-        TextColumn("{task.percentage:>3.0f}%"), BarColumn(24), TextColumn("{task.fields[text]}"), console=console()
+        TextColumn("{task.percentage:>3.0f}%"),
+        BarColumn(24),
+        TextColumn("{task.fields[text]}"),
+        console=console(),
     )
 
 
 def _line(status: Status) -> str:
-    minutes, seconds = divmod(max(status.remaining, 0), 60) if status.remaining == status.remaining else (0, 0)
+    minutes, seconds = (
+        divmod(max(status.remaining, 0), 60) if status.remaining == status.remaining else (0, 0)
+    )
     size = "-" if status.bits is None else f"{status.bits / 8e3:.0f} KB"
     return (
         f"step {status.iteration}  left {int(minutes)}:{int(seconds):02d}  {status.psnr:.2f} dB  "

@@ -6,7 +6,6 @@ Needs the file alone; imports neither the training nor the capture rooms.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +17,10 @@ from .camera import Camera, Similarity
 from .errors import BitstreamError, OptionError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from .entropy import EntropyConfig, SealedEntropyModel
-    from .features import Features
+    from .entropy import EntropyConfig
     from .gaussians import Gaussians
     from .model import AnchorModel, ModelConfig, Primitives
 
@@ -65,7 +64,9 @@ class DecodedScene:
                 self._primitives = self.model.predict(self.model.features)
             return self.model.deform(self.model.features, self._primitives, time)
 
-    def render(self, camera: Camera, time: float, background: tuple[float, float, float] | None = None) -> Tensor:
+    def render(
+        self, camera: Camera, time: float, background: tuple[float, float, float] | None = None
+    ) -> Tensor:
         """An image, (H, W, 3) float32 in [0, 1], of a camera in the normalised space at ``time`` in [0, 1]."""
         import torch
 
@@ -103,27 +104,48 @@ def open_scene(
         header = read_header(container)
         config, entropy = configurations(header)
         arrays = unpack_arrays(container.read("networks"), network_shapes(config))
-        grid, features, _ = _read_anchors(container, header, entropy)
-        views = unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
+        grid, decoded = _read_anchors(container, header, entropy)
+        views = (
+            unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
+        )
         missing = tuple(container.missing)
     origin = torch.tensor(header.grid_origin, dtype=torch.float32)
     positions = origin + torch.from_numpy(grid.astype(np.float32)) * np.float32(header.voxel)
-    model = AnchorModel(config, positions, features, folded=True)
+    model = AnchorModel(config, positions, decoded.features, folded=True)
     model.load_network_arrays({name: torch.from_numpy(array) for name, array in arrays.items()})
     model.requires_grad_(False)
     return DecodedScene(path, header, model.to(device), views, missing)
 
 
 def decoded_digest(path: str | Path) -> str:
-    """SHA-256 of every decoded integer: positions, then each component's symbols. Equal on every machine."""
+    """SHA-256 over the positions (N x 3 uint32, little-endian) and the entropy model's digest; equal on every machine."""
     with Container.open(path) as container:
         header = read_header(container)
         _, entropy = configurations(header)
-        grid, _, symbols = _read_anchors(container, header, entropy)
-    digest = hashlib.sha256(np.ascontiguousarray(grid, dtype="<u4").tobytes())
-    for name in sorted(symbols):
-        digest.update(name.encode() + b"\0" + np.ascontiguousarray(symbols[name], dtype="<i4").tobytes())
-    return digest.hexdigest()
+        grid, decoded = _read_anchors(container, header, entropy)
+    positions = np.ascontiguousarray(grid, dtype="<u4").tobytes()
+    return hashlib.sha256(positions + bytes.fromhex(decoded.digest())).hexdigest()
+
+
+def _read_anchors(
+    container: Container, header: Header, config: EntropyConfig
+) -> tuple[NDArray[np.uint32], DecodedFeatures]:
+    """Grid positions (N, 3) and attributes, in the same order: that of the decoded positions.
+
+    Raises:
+        BitstreamError: ``length-mismatch`` where the streams disagree on the number of anchors, and their own codes.
+    """
+    from .entropy import SealedEntropyModel
+    from .geometry import decode_positions
+
+    grid = decode_positions(container.read("positions"), max_points=header.anchors)
+    if len(grid) != header.anchors:
+        raise BitstreamError(
+            "length-mismatch", f"positions: {len(grid)} points, the header says {header.anchors} anchors; re-encode the file"
+        )
+    sealed = SealedEntropyModel.from_bytes(container.read("entropy"), config)
+    streams = {name: container.read(name) for name in config.components if name in container}
+    return grid, sealed.decompress(streams, len(grid), partial=bool(container.missing))
 
 
 def read_header(container: Container) -> Header:
@@ -145,10 +167,16 @@ def configurations(header: Header) -> tuple[ModelConfig, EntropyConfig]:
     for key in _ENTROPY_KEYS:
         value = header.config.get(key)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise BitstreamError("bad-header", f"model configuration: '{key}' is {value!r}; re-encode the file")
+            raise BitstreamError(
+                "bad-header", f"model configuration: '{key}' is {value!r}; re-encode the file"
+            )
         sizes[key] = value
     entropy = EntropyConfig(
-        f_v=model.reference_dim, primitives=model.primitives, f_g=model.residual_dim, coder=header.coder, **sizes
+        f_v=model.reference_dim,
+        primitives=model.primitives,
+        f_g=model.residual_dim,
+        coder=header.coder,
+        **sizes,
     )
     return model, entropy
 
@@ -175,8 +203,12 @@ def check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise OptionError("no-device", f"--device {device!r} is not a torch device; use cpu or cuda") from None
+        raise OptionError(
+            "no-device", f"--device {device!r} is not a torch device; use cpu or cuda"
+        ) from None
     if kind not in ("cpu", "cuda"):
         raise OptionError("no-device", f"--device {device!r} is not supported; use cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise OptionError("no-device", f"--device {device!r}: torch sees no CUDA device here; use --device cpu")
+        raise OptionError(
+            "no-device", f"--device {device!r}: torch sees no CUDA device here; use --device cpu"
+        )

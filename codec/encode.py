@@ -60,10 +60,10 @@ def write_scene(trainer: Trainer, path: Path, *, weights: str = "fp32") -> Encod
     scene, model = trainer.scene, trainer.model
     grid = trainer.grid_positions()
     order = torch.from_numpy(morton_order(grid))
-    features = Features(*(t.detach()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
+    features = Features(*(t.detach().cpu()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
 
-    sealed = trainer.entropy.seal()
-    coded, _ = sealed.compress(features)
+    sealed = trainer.entropy.cpu().seal(features)
+    coded = sealed.compress(features)
     estimate = sealed.estimate_bits(features)
     sections = [
         ("header", header_of(trainer).to_bytes()),
@@ -71,7 +71,7 @@ def write_scene(trainer: Trainer, path: Path, *, weights: str = "fp32") -> Encod
         ("entropy", sealed.to_bytes()),
         ("cameras", pack_cameras(camera_views(scene), scene.frame_count)),
         ("positions", encode_positions(grid)),
-        *coded.items(),
+        *coded.streams.items(),
     ]
     size = write_container(path, sections)
     status = trainer.status()
@@ -84,15 +84,22 @@ def write_scene(trainer: Trainer, path: Path, *, weights: str = "fp32") -> Encod
         psnr_train=status.psnr,
         psnr_model=held_out_psnr(trainer),
         estimated_bytes=float(sum(estimate.values())) / 8,
-        coded_bytes=sum(len(data) for data in coded.values()),
+        coded_bytes=coded.size,
     )
 
 
 def header_of(trainer: Trainer) -> Header:
     """The header section's contents for a trained model."""
     scene, entropy = trainer.scene, trainer.entropy.config
-    config = {**trainer.config.model.to_dict(), "chunks": entropy.chunks, "hyper": entropy.hyper, "hidden": entropy.hidden}
-    origin, center, background = (tuple(map(float, v)) for v in (trainer.origin, scene.similarity.center, scene.background))
+    config = {
+        **trainer.config.model.to_dict(),
+        "chunks": entropy.chunks,
+        "hyper": entropy.hyper,
+        "hidden": entropy.hidden,
+    }
+    origin, center, background = (
+        tuple(map(float, v)) for v in (trainer.origin, scene.similarity.center, scene.background)
+    )
     return Header(
         anchors=len(trainer.model.positions),
         frame_count=scene.frame_count,
@@ -118,5 +125,10 @@ def held_out_psnr(trainer: Trainer, limit: int = 20) -> float | None:
     frames: Sequence[Frame] = trainer.scene.split("test")
     if not frames:
         return None
-    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))]
-    return float(np.mean([psnr(trainer.render(frame).numpy(), trainer.scene.target(frame)) for frame in chosen]))
+    chosen = [
+        frames[i]
+        for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))
+    ]
+    return float(
+        np.mean([psnr(trainer.render(frame).numpy(), trainer.scene.target(frame)) for frame in chosen])
+    )

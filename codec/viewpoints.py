@@ -34,7 +34,11 @@ class Viewpoint:
 
 
 def select_viewpoints(
-    spec: str, views: Sequence[CameraView], similarity: Similarity, times: Sequence[float] | None, orbit_frames: int
+    spec: str,
+    views: Sequence[CameraView],
+    similarity: Similarity,
+    times: Sequence[float] | None,
+    orbit_frames: int,
 ) -> list[Viewpoint]:
     """Viewpoints for ``--views``.
 
@@ -64,7 +68,10 @@ def _split(spec: str, views: Sequence[CameraView]) -> list[CameraView]:
         chosen = [v for v in views if v.split == "val"]
     if not chosen:
         present = sorted({v.split for v in views}) or ["none"]
-        raise OptionError("no-views", f"--views {spec}: the file has no such cameras (it has: {', '.join(present)}); try --views orbit")
+        raise OptionError(
+            "no-views",
+            f"--views {spec}: the file has no such cameras (it has: {', '.join(present)}); try --views orbit",
+        )
     return chosen
 
 
@@ -84,8 +91,10 @@ def _at_times(chosen: Sequence[Viewpoint], times: Sequence[float]) -> list[Viewp
 
 def resize(viewpoints: Sequence[Viewpoint], width: int, height: int) -> list[Viewpoint]:
     """The same views at another size."""
-    if not (0 < width and 0 < height and width * height <= MAX_PIXELS):
-        raise OptionError("bad-size", f"--size {width}x{height}: give positive sizes of at most {MAX_PIXELS} pixels")
+    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
+        raise OptionError(
+            "bad-size", f"--size {width}x{height}: give positive sizes of at most {MAX_PIXELS} pixels"
+        )
     return [replace(view, camera=view.camera.resized(width, height)) for view in viewpoints]
 
 
@@ -100,7 +109,9 @@ def orbit(views: Sequence[CameraView], times: Sequence[float] | NDArray[np.float
     """
     cameras = [v.camera for v in views if v.split == "train"] or [v.camera for v in views]
     if not cameras:
-        raise OptionError("no-views", "--views orbit: the file has no cameras to orbit near; give a .json file of cameras")
+        raise OptionError(
+            "no-views", "--views orbit: the file has no cameras to orbit near; give a .json file of cameras"
+        )
     centers = np.array([c.center for c in cameras])
     forward = np.array([c.world_to_camera[2, :3] for c in cameras])
     up = _unit(-np.mean([c.world_to_camera[1, :3] for c in cameras], axis=0), np.array([0.0, 0.0, 1.0]))
@@ -109,7 +120,9 @@ def orbit(views: Sequence[CameraView], times: Sequence[float] | NDArray[np.float
     height = relative @ up
     flat = relative - height[:, None] * up
     radius = float(np.median(np.linalg.norm(flat, axis=1)))
-    east = _unit(np.median(flat, axis=0) if np.ptp(_angles(flat, up)) < 3.0 else flat[0], np.array([1.0, 0.0, 0.0]))
+    east = _unit(
+        np.median(flat, axis=0) if np.ptp(_angles(flat, up)) < 3.0 else flat[0], np.array([1.0, 0.0, 0.0])
+    )
     north = np.cross(up, east)
     angle = np.arctan2(flat @ north, flat @ east)
     span = float(np.quantile(angle, 0.95) - np.quantile(angle, 0.05))
@@ -125,7 +138,9 @@ def orbit(views: Sequence[CameraView], times: Sequence[float] | NDArray[np.float
 
 
 def _angles(flat: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:
-    east = _unit(np.cross(up, [0.0, 0.0, 1.0]), _unit(np.cross(up, [1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])))
+    east = _unit(
+        np.cross(up, [0.0, 0.0, 1.0]), _unit(np.cross(up, [1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
+    )
     return np.asarray(np.arctan2(flat @ np.cross(up, east), flat @ east))
 
 
@@ -142,7 +157,9 @@ def _closest_to_axes(centers: NDArray[np.float64], forward: NDArray[np.float64])
     return np.asarray(np.linalg.solve(matrix, np.einsum("nij,nj->i", projector, centers)))
 
 
-def _look_at(template: Camera, eye: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64]) -> Camera:
+def _look_at(
+    template: Camera, eye: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64]
+) -> Camera:
     z = _unit(target - eye, np.array([0.0, 0.0, 1.0]))
     x = _unit(np.cross(z, up), np.array([1.0, 0.0, 0.0]))
     rotation = np.stack([x, np.cross(z, x), z])
@@ -162,7 +179,9 @@ def read_viewpoints(path: Path, similarity: Similarity) -> list[Viewpoint]:
     except (OSError, ValueError, RecursionError) as error:
         raise OptionError("bad-views", f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(entries, list) or not entries:
-        raise OptionError("bad-views", f"{path}: must be a non-empty list of cameras, as adcgs-decode writes cameras.json")
+        raise OptionError(
+            "bad-views", f"{path}: must be a non-empty list of cameras, as adcgs-decode writes cameras.json"
+        )
     found = [_viewpoint(path, index, entry, similarity) for index, entry in enumerate(entries)]
     if len({v.name for v in found}) != len(found):
         raise OptionError("bad-views", f"{path}: two cameras have the same 'name'; names become file names")

@@ -59,7 +59,12 @@ class AnchorModel(nn.Module):
         self.sigma = nn.Parameter(features.sigma)
         self.color = nn.Parameter(features.color)
         self.predict_net = PredictionNetwork(config)
-        size = {"width": config.deformation_width, "knots": config.knots, "time_dim": config.time_dim, "folded": folded}
+        size = {
+            "width": config.deformation_width,
+            "knots": config.knots,
+            "time_dim": config.time_dim,
+            "folded": folded,
+        }
         coarse_out = OFFSET + SCALE + ROTATION + COLOR + OPACITY
         if config.coarse:
             self.coarse_net = TimedMLP(config.reference_dim, outputs=coarse_out, **size)
@@ -86,7 +91,9 @@ class AnchorModel(nn.Module):
             logits=logit,
         )
 
-    def deform(self, features: Features, primitives: Primitives, time: float, positions: Tensor | None = None) -> Gaussians:
+    def deform(
+        self, features: Features, primitives: Primitives, time: float, positions: Tensor | None = None
+    ) -> Gaussians:
         """Eq. 2 to 5: the primitives at ``time`` in [0, 1]. Networks run on N anchors, never on N x K primitives."""
         anchors = self.positions if positions is None else positions  # (N, 3)
         offsets, rotations = primitives.offsets, primitives.quaternions
@@ -128,7 +135,11 @@ class AnchorModel(nn.Module):
         for prefix in ("coarse", "fine"):
             net = getattr(self, f"{prefix}_net", None)
             if net is not None:
-                arrays |= {f"{prefix}.{n}": p.detach() for n, p in net.named_parameters() if n not in ("time_weight", "rows")}
+                arrays |= {
+                    f"{prefix}.{n}": p.detach()
+                    for n, p in net.named_parameters()
+                    if n not in ("time_weight", "rows")
+                }
                 arrays[f"{prefix}.rows"] = net.time_rows(self.z).detach()
         return arrays
 

@@ -37,8 +37,12 @@ class ModelConfig:
     position_frequencies: int = 12  # sinusoids per axis in f_p
     coarse: bool = True  # anchors deform (Eq. 2)
     fine: bool = True  # primitives' opacity and colour are refined (Eq. 4)
-    rotate_offsets: bool = True  # an anchor's rotation turns its primitives' offsets, not their covariance alone
-    coarse_opacity: bool = True  # F_omega also moves the opacity of an anchor's primitives (short-lived anchors)
+    rotate_offsets: bool = (
+        True  # an anchor's rotation turns its primitives' offsets, not their covariance alone
+    )
+    coarse_opacity: bool = (
+        True  # F_omega also moves the opacity of an anchor's primitives (short-lived anchors)
+    )
 
     def to_dict(self) -> dict[str, int | bool]:
         """A flat dictionary for the header."""
@@ -56,10 +60,14 @@ class ModelConfig:
             value = values.get(field.name)
             is_switch = isinstance(field.default, bool)
             if isinstance(value, bool) != is_switch or not isinstance(value, int):
-                raise BitstreamError("bad-header", f"model configuration: '{field.name}' is {value!r}; re-encode the file")
+                raise BitstreamError(
+                    "bad-header", f"model configuration: '{field.name}' is {value!r}; re-encode the file"
+                )
             if not is_switch:
                 low, high = _LIMITS[field.name]
                 if not low <= value <= high:
-                    raise BitstreamError("bad-header", f"model configuration: '{field.name}' is {value}, not in {low}..{high}")
+                    raise BitstreamError(
+                        "bad-header", f"model configuration: '{field.name}' is {value}, not in {low}..{high}"
+                    )
             known[field.name] = value
         return ModelConfig(**known)  # type: ignore[arg-type]

@@ -58,7 +58,9 @@ class TimedMLP(nn.Module):
     In training the time rows are Z W^T; in a decoder (``folded``) that product is itself the parameter.
     """
 
-    def __init__(self, inputs: int, width: int, outputs: int, knots: int, time_dim: int, folded: bool) -> None:
+    def __init__(
+        self, inputs: int, width: int, outputs: int, knots: int, time_dim: int, folded: bool
+    ) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, width)
         self.second = nn.Linear(width, width)

@@ -32,7 +32,11 @@ class TrainingConfig:
     rate_every: int = 4  # the rate term costs a third of a step; every fourth step, four times the weight
 
     # Phases
-    resolutions: tuple[tuple[float, int], ...] = ((0.0, 4), (0.12, 2), (0.4, 1))  # from this fraction on, 1/n size
+    resolutions: tuple[tuple[float, int], ...] = (
+        (0.0, 4),
+        (0.12, 2),
+        (0.4, 1),
+    )  # from this fraction on, 1/n size
     refine_from: float = 0.06
     refine_until: float = 0.65
     refine_every: int = 100

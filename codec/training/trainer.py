@@ -17,7 +17,7 @@ from ..entropy import EntropyConfig, MultiDimensionEntropyModel
 from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
-from ..model import AnchorModel, Primitives
+from ..model import Primitives
 from ..render import Render, render
 from ..scene import Frame, Scene
 from .checkpoint import load_checkpoint, save_checkpoint, section
@@ -57,7 +57,9 @@ class Trainer:
         device: a torch device; the capture's images are brought there as they are needed.
     """
 
-    def __init__(self, scene: Scene, config: TrainingConfig, checkpoint: Path | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, scene: Scene, config: TrainingConfig, checkpoint: Path | None = None, device: str = "cpu"
+    ) -> None:
         self.scene = scene
         self.device = torch.device(device)
         self.config = config
@@ -67,7 +69,9 @@ class Trainer:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
         cloud = scene.cloud
         count = min(config.initial_anchors, config.max_anchors)
-        self.model = initial_model(cloud.points, cloud.colors, cloud.times, config.model, count, config.seed).to(self.device)
+        self.model = initial_model(
+            cloud.points, cloud.colors, cloud.times, config.model, count, config.seed
+        ).to(self.device)
         self.entropy = MultiDimensionEntropyModel(entropy_config(config)).to(self.device)
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
         self.significance = self._new_significance()
@@ -122,7 +126,11 @@ class Trainer:
         with torch.no_grad():
             features, _ = self.entropy(self.model.features, "round", False)
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
-            return render(self.model.gaussians_at(frame.time, features), frame.camera, background).image.clamp(0, 1).cpu()
+            return (
+                render(self.model.gaussians_at(frame.time, features), frame.camera, background)
+                .image.clamp(0, 1)
+                .cpu()
+            )
 
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""
@@ -189,7 +197,11 @@ class Trainer:
         if progress < config.noise_from:
             return self.model.features, None
         mode = "round" if progress >= config.round_from else "noise"
-        with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
+        with_rate = (
+            config.rate_lambda > 0
+            and progress >= config.rate_from
+            and self.iteration % config.rate_every == 0
+        )
         return self.entropy(self.model.features, mode, with_rate)
 
     def _next_frame(self) -> int:
@@ -257,16 +269,26 @@ class Trainer:
 
     def grid_positions(self) -> np.ndarray:
         """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""
-        return snap(self.model.positions.detach(), self.origin, self.config.voxel).cpu().numpy().astype(np.uint32)
+        return (
+            snap(self.model.positions.detach(), self.origin, self.config.voxel)
+            .cpu()
+            .numpy()
+            .astype(np.uint32)
+        )
 
     def position_bits(self) -> float:
         """What the positions will cost, from their number and the volume of the grid."""
         count = max(len(self.model.positions), 1)
-        extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.config.voxel + 1
+        extent = (
+            self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)
+        ) / self.config.voxel + 1
         return count * max(float(torch.log2(extent.clamp_min(1)).sum()) - math.log2(count) - 3.0, 2.0)
 
     def _stop_not_finite(self) -> None:
-        named = {**dict(self.model.named_parameters()), **{f"entropy.{k}": v for k, v in self.entropy.named_parameters()}}
+        named = {
+            **dict(self.model.named_parameters()),
+            **{f"entropy.{k}": v for k, v in self.entropy.named_parameters()},
+        }
         bad = [name for name, value in named.items() if not bool(torch.isfinite(value).all())]
         where = f"tensor '{bad[0]}'" if bad else "tensor 'loss' (all parameters are finite)"
         raise TrainingError(
@@ -298,10 +320,17 @@ class Trainer:
 
     def _fingerprint(self) -> dict[str, Any]:
         camera = self.frames[0].camera
-        return {"layout": self.scene.layout, "frames": len(self.scene.frames), "width": camera.width, "height": camera.height}
+        return {
+            "layout": self.scene.layout,
+            "frames": len(self.scene.frames),
+            "width": camera.width,
+            "height": camera.height,
+        }
 
     @staticmethod
-    def from_checkpoint(scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu") -> Trainer:
+    def from_checkpoint(
+        scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu"
+    ) -> Trainer:
         """Continue a run of the same scene, with the configuration that it had.
 
         Args:
@@ -315,7 +344,9 @@ class Trainer:
         try:
             config = TrainingConfig.from_dict(meta["config"])
         except (AdcError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError("bad-checkpoint", f"{path}: its configuration is not of this version ({error})") from error
+            raise TrainingError(
+                "bad-checkpoint", f"{path}: its configuration is not of this version ({error})"
+            ) from error
         trainer = Trainer(scene, config, checkpoint, device)
         if meta.get("scene") != trainer._fingerprint():
             raise TrainingError(
@@ -341,7 +372,9 @@ class Trainer:
             self.frozen = bool(meta["frozen"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             message = str(error).splitlines()[0]
-            raise TrainingError("bad-checkpoint", f"{path}: does not fit this scene and configuration ({message})") from error
+            raise TrainingError(
+                "bad-checkpoint", f"{path}: does not fit this scene and configuration ({message})"
+            ) from error
         if self.frozen:
             self.model.positions.requires_grad_(False)
             self.optimiser.frozen.add("positions")
