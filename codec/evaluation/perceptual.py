@@ -89,7 +89,7 @@ def load_lpips(device: str = "cpu") -> PerceptualMetric:
 def backbone_file() -> tuple[Path, str]:
     """Where torch.hub keeps torchvision's AlexNet weights, and where they are published."""
     import torch
-    from torchvision.models import AlexNet_Weights
+    from torchvision.models import AlexNet_Weights  # type: ignore[import-untyped]
 
     url = AlexNet_Weights.IMAGENET1K_V1.url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1], url
