@@ -88,7 +88,9 @@ def initial_model(
         SceneError: ``empty-cloud``.
     """
     if len(points) == 0:
-        raise SceneError("empty-cloud", "the initial cloud is empty; provide points3D.ply or check masks and poses")
+        raise SceneError(
+            "empty-cloud", "the initial cloud is empty; provide points3D.ply or check masks and poses"
+        )
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     xyz = np.asarray(points, np.float64)

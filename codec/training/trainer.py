@@ -304,6 +304,7 @@ class Trainer:
             raise TrainingError("no-checkpoint", "this run was given no checkpoint path")
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"entropy.{k}": v for k, v in self.entropy.state_dict().items()}
+        tensors |= {f"steps.{k}": v for k, v in self.entropy.steps_state().items()}
         tensors |= {f"adam.{k}": v for k, v in self.optimiser.state().items()}
         tensors |= {f"significance.{k}": v for k, v in self.significance.state().items()}
         tensors["origin"] = self.origin
@@ -364,6 +365,7 @@ class Trainer:
                 self.optimiser.replace(name, model[name].clone())
             self.model.load_state_dict(model)
             self.entropy.load_state_dict(section(tensors, "entropy"))
+            self.entropy.load_steps_state(section(tensors, "steps"))
             self.optimiser.load_state(section(tensors, "adam"))
             self.significance.load_state(section(tensors, "significance"))
             self.origin = tensors["origin"].clone()

@@ -1,0 +1,127 @@
+"""A run: it learns, it is reproducible, it can be interrupted anywhere, it says what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from adcgs.encode import write_scene
+from adcgs.errors import OptionError, TrainingError
+from adcgs.model import ModelConfig
+from adcgs.scene import Scene, load_scene
+from adcgs.training import Status, Trainer, TrainingConfig
+from adcgs.training.checkpoint import load_checkpoint
+
+TINY = TrainingConfig(
+    minutes=None,
+    iterations=60,
+    initial_anchors=60,
+    max_anchors=90,
+    refine_every=5,
+    model=ModelConfig(primitives=3, prediction_width=16, deformation_width=16, knots=6),
+)
+
+
+@pytest.fixture(scope="module")
+def scene(balls: Path) -> Scene:
+    return load_scene(balls)
+
+
+def stop_after(iterations: int):  # type: ignore[no-untyped-def]
+    def report(status: Status) -> None:
+        if status.iteration >= iterations:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_training_learns_the_scene(scene: Scene) -> None:
+    trainer = Trainer(scene, replace(TINY, iterations=200))
+    seen: list[Status] = []
+    trainer.train(seen.append, report_every=0.0)
+    assert seen[-1].psnr > seen[10].psnr + 3
+    assert seen[-1].progress == 1.0
+    assert {s.phase for s in seen} == {"warm-up", "noise", "rate and distortion", "rounding"}
+    assert len({s.anchors for s in seen}) > 2, "anchors never grew or shrank"
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(scene: Scene, tmp_path: Path) -> None:
+    def encode(name: str, seed: int) -> bytes:
+        trainer = Trainer(scene, replace(TINY, seed=seed))
+        trainer.train()
+        write_scene(trainer, tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    assert encode("a.adc", 1) == encode("b.adc", 1)
+    assert encode("c.adc", 2) != encode("b.adc", 1)
+
+
+@pytest.mark.parametrize("iterations", [3, 21, 50], ids=["warm-up", "with rate", "frozen"])
+def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
+    scene: Scene, tmp_path: Path, iterations: int
+) -> None:
+    whole = Trainer(scene, TINY)
+    whole.train()
+    write_scene(whole, tmp_path / "whole.adc")
+
+    state = tmp_path / "state.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(scene, TINY, state).train(stop_after(iterations), report_every=0.0)
+    resumed = Trainer.from_checkpoint(scene, state, state)
+    assert resumed.iteration == iterations
+    resumed.train()
+    write_scene(resumed, tmp_path / "resumed.adc")
+    assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
+
+
+def test_a_nan_names_tensor_and_iteration_and_keeps_the_last_checkpoint(scene: Scene, tmp_path: Path) -> None:
+    state = tmp_path / "state.checkpoint"
+    trainer = Trainer(scene, TINY, state)
+
+    def poison(status: Status) -> None:
+        if status.iteration == 5:
+            trainer.save()
+            with torch.no_grad():
+                trainer.model.color[3, 1] = torch.nan
+
+    with pytest.raises(TrainingError) as error:
+        trainer.train(poison, report_every=0.0)
+    assert error.value.code == "not-finite"
+    assert "'color'" in str(error.value)
+    assert "iteration 5" in str(error.value)
+    assert Trainer.from_checkpoint(scene, state).iteration == 5
+
+
+def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state.checkpoint"
+    Trainer(scene, TINY, state).save()
+    with pytest.raises(TrainingError) as error:
+        Trainer.from_checkpoint(load_scene(balls, downscale=2), state)
+    assert error.value.code == "bad-checkpoint"
+    assert "32" in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])
+def test_a_damaged_checkpoint_is_refused_in_one_line(scene: Scene, tmp_path: Path, damage: str) -> None:
+    state = tmp_path / "state.checkpoint"
+    Trainer(scene, TINY, state).save()
+    whole = state.read_bytes()
+    if damage == "missing":
+        state.unlink()
+    else:
+        state.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "garbage": b"\xff" * 100}[damage])
+    with pytest.raises(TrainingError) as error:
+        load_checkpoint(state)
+    assert error.value.code == "bad-checkpoint"
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"minutes": 1.0}, {"iterations": 0}, {"max_anchors": 0}, {"rate_lambda": float("nan")}]
+)
+def test_impossible_options_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(OptionError):
+        replace(TINY, **change)
