@@ -1,9 +1,10 @@
 """Columns of integers, packed: what the cameras section is made of.
 
-Layout: varint lag L; with L = 0 one *run* of all n values, else a run of the first L values and a run of the
+Layout: varint lag L. With L = 0 one *run* of all n values; with L = 1 a run of the first value and a run of the
+n - 1 differences to the value before; with L > 1 a column of the first L values, its lag 0 or 1, and a run of the
 n - L differences to the value L places before. A run is a signed varint base, u8 bits w and, low bits first,
-n numbers of w bits each to be added to the base (the last byte is padded with zeros). Constant columns,
-counters, and the rows and columns of a camera rig's (time, camera) grid cost a few bytes.
+numbers of w bits each to be added to the base (the last byte is padded with zeros). Constant columns, counters, and
+the rows and columns of a camera rig's (time, camera) grid cost a few bytes.
 """
 
 from __future__ import annotations
@@ -26,16 +27,22 @@ def pack_column(values: Sequence[int] | NDArray[np.int64]) -> bytes:
     column = np.asarray(values, dtype=np.int64)
     if len(column) > MAX_LENGTH or (len(column) and np.abs(column).max() >= MAX_VALUE // 2):
         raise ValueError("a column is too long or holds too large numbers")
-    choices = [varint(0) + _pack_run(column)]
-    for lag in _lags(column):
-        choices.append(varint(lag) + _pack_run(column[:lag]) + _pack_run(column[lag:] - column[:-lag]))
-    return min(choices, key=len)
+    return min((_pack(column, lag) for lag in _lags(column)), key=len)
+
+
+def _pack(column: NDArray[np.int64], lag: int) -> bytes:
+    if lag == 0:
+        return varint(0) + _pack_run(column)
+    head = column[:lag]
+    start = _pack_run(head) if lag == 1 else min((_pack(head, 0), _pack(head, 1)), key=len)
+    return varint(lag) + start + _pack_run(column[lag:] - column[:-lag])
 
 
 def _lags(column: NDArray[np.int64]) -> list[int]:
-    """Lags worth trying: the previous value, the first repetition and the first run of equal values."""
-    lags = {1} if len(column) > 1 else set()
+    """Lags worth trying: none, the previous value, the first repetition, the first run of equal values."""
+    lags = {0}
     if len(column) > 1:
+        lags.add(1)
         same = column[1:] == column[0]
         lags |= {int(np.argmax(same)) + 1} if same.any() else set()
         lags |= {int(np.argmin(same)) + 1} if not same.all() else set()
@@ -57,18 +64,21 @@ def read_column(cursor: Cursor, length: int, field: str, low: int, high: int) ->
         BitstreamError: too few bytes, or a value out of range (``bad-index``).
     """
     cursor.within(length, field, 0, MAX_LENGTH)
-    lag = cursor.varint(f"{field}, lag", 0, max(length - 1, 0))
-    if lag == 0:
-        column = _read_run(cursor, length, field)
-    else:
-        rows = -(-length // lag)
-        padded = np.zeros(rows * lag, dtype=np.int64)
-        padded[:lag] = _read_run(cursor, lag, field)
-        padded[lag:length] = _read_run(cursor, length - lag, field)
-        column = padded.reshape(rows, lag).cumsum(axis=0).ravel()[:length]
+    column = _read(cursor, length, field, max(length - 1, 0))
     if length and not low <= int(column.min()) <= int(column.max()) <= high:
         raise cursor.fail("bad-index", field, f"holds {column.min()} to {column.max()}, not within {low}..{high}")
     return column
+
+
+def _read(cursor: Cursor, length: int, field: str, max_lag: int) -> NDArray[np.int64]:
+    lag = cursor.varint(f"{field}, lag", 0, max_lag)
+    if lag == 0:
+        return _read_run(cursor, length, field)
+    rows = -(-length // lag)
+    padded = np.zeros(rows * lag, dtype=np.int64)
+    padded[:lag] = _read_run(cursor, 1, field) if lag == 1 else _read(cursor, lag, field, 1)
+    padded[lag:length] = _read_run(cursor, length - lag, field)
+    return padded.reshape(rows, lag).cumsum(axis=0).ravel()[:length]
 
 
 def _read_run(cursor: Cursor, length: int, field: str) -> NDArray[np.int64]:

@@ -177,8 +177,8 @@ class Container:
             BitstreamError: ``missing-section``, ``truncated`` or ``crc-mismatch``.
         """
         entry = self.entry(name)
-        data = self._store.read(entry.offset, entry.length) if entry.end <= self.size else b""
-        if len(data) != entry.length:
+        data = self._store.read(entry.offset, entry.length) if entry.end <= self.size else None
+        if data is None or len(data) != entry.length:
             raise BitstreamError("truncated", f"{self.source}: section '{name}' is cut off; get the rest of the file")
         if zlib.crc32(data) != entry.crc:
             problem = f"section '{name}' is damaged, its checksum does not match"
