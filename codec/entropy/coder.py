@@ -71,7 +71,7 @@ def _split(runs: Runs, symbols: Symbols) -> list[tuple[Table, Symbols]]:
     for table, count in runs:
         part = symbols[start : start + count]
         start += count
-        if count and not (0 <= int(part.min()) and int(part.max()) < len(table)):
+        if count and (int(part.min()) < 0 or int(part.max()) >= len(table)):
             raise ValueError("symbol outside its table")
         parts.append((table, part))
     return parts
@@ -116,7 +116,9 @@ class _RangeDecoder:
         import constriction
 
         if len(data) % 4:
-            raise BitstreamError("corrupt-stream", f"entropy stream: {len(data)} bytes are no whole number of 32-bit words")
+            raise BitstreamError(
+                "corrupt-stream", f"entropy stream: {len(data)} bytes are no whole number of 32-bit words"
+            )
         # An empty stream is what an encoder leaves that wrote nothing; the decoder reads zeros past any end.
         words = np.frombuffer(data, dtype="<u4").astype(np.uint32)
         self._coder = constriction.stream.queue.RangeDecoder(words)
@@ -233,7 +235,9 @@ class _TorchacDecoder:
         left = len(self._data) - self._at
         size = int.from_bytes(self._data[self._at : self._at + 4], "little") if left >= 4 else -1
         if not 0 < size <= left - 4:
-            raise BitstreamError("corrupt-stream", "entropy stream: a block ends outside its section; get the file again")
+            raise BitstreamError(
+                "corrupt-stream", "entropy stream: a block ends outside its section; get the file again"
+            )
         data = self._data[self._at + 4 : self._at + 4 + size]
         self._at += 4 + size
         try:

@@ -102,6 +102,13 @@ class EntropyConfig:
         for m in range(self.chunks):
             yield f"f_g_{m}", self.f_v + m * self.chunk_width, 2 * self.chunk_width
 
+    def columns(self, component: str) -> tuple[int, int]:
+        """(first mean, first level) of a component among its network's outputs."""
+        explicit = self.sigma + self.color
+        if component == "color":
+            return self.sigma, explicit + self.sigma
+        return 0, explicit if component == "sigma" else self.width(component)
+
     def to_json(self) -> str:
         """The configuration as one compact JSON object."""
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)

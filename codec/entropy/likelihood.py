@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,80 +15,185 @@ from .tables import LEVELS, SIGMA_MIN, SIGMA_RATIO, TOTAL
 LOG_SIGMA_MIN = math.log(SIGMA_MIN)
 LOG_SIGMA_MAX = LOG_SIGMA_MIN + (LEVELS - 1) * math.log(SIGMA_RATIO)
 # What the floor of the frequencies and the escape do for a residual d far outside: about 16 + 2 log2|d / 8| bits.
-_TAIL = 1.0 / TOTAL
-_TAIL_WIDTH = 8.0
+TAIL_MASS = 1.0 / TOTAL
+TAIL_WIDTH = 8.0
 
 
-class QuantiseAndRate(torch.autograd.Function):
-    """One component's quantised values (Eq. 6) and their bits under a Gaussian (Eq. 7, 8), with gradients by hand.
+@dataclass
+class Gaussian:
+    """What the entropy model says about one component of C columns.
 
-    With step = exp(log_q + log_factor), mu = m + s * mean and d = (f - mu) / step + u, the value is f + u * step and its bits are
-    -log2(Phi((d + 1/2) / sigma) - Phi((d - 1/2) / sigma)), sigma = s * exp(log_sigma) / step within the table's scales. u is
-    uniform noise, or what rounds d to an integer; either way it is a constant to the gradient, so the step is pulled by
-    the distortion of the values, sum(u * dL/dvalue), as well as by the rate.
+    Attributes:
+        out: (N, O) output of the component's network.
+        mean_at: first of the C columns of ``out`` that hold means, in units of ``s`` around ``m``.
+        sigma_at: first of the C columns that hold log deviations, in units of ``s``.
+        log_factor: (N, 1) log of the step factor 1 + tanh(.) of Eq. 6.
+        log_q: (C,) log of Q.
+        m, s: (C,) running mean and deviation of the values; constants.
     """
+
+    out: Tensor
+    mean_at: int
+    sigma_at: int
+    log_factor: Tensor
+    log_q: Tensor
+    m: Tensor
+    s: Tensor
+
+
+def quantise_and_rate(f: Tensor, model: Gaussian, noise: bool) -> tuple[Tensor, Tensor]:
+    """Quantised values (N, C) of ``f`` (Eq. 6) and their bits () under the model (Eq. 7 and 8).
+
+    With step = exp(log_q + log_factor), mu = m + s * mean and d = (f - mu) / step + u, the value is f + u * step
+    and costs -log2(Phi((d + 1/2) / sigma) - Phi((d - 1/2) / sigma)) bits; sigma = s * exp(log deviation) / step,
+    kept within the scales of the tables. u is uniform noise, or what rounds d to an integer. Either way it is a constant to the gradient, so that
+    Q is pulled by the distortion of the values, sum(u * dL/dvalue), as well as by the rate.
+    """
+    if f.device.type == "cpu" and f.dtype == torch.float32:
+        arguments = (model.out, model.log_factor, model.log_q, model.m, model.s, model.mean_at, model.sigma_at, noise)
+        values, bits = _Fused.apply(f, *arguments)
+        return values, bits
+    return quantise_and_rate_reference(f, model, torch.rand_like(f) - 0.5 if noise else None)
+
+
+def quantise_and_rate_reference(f: Tensor, model: Gaussian, u: Tensor | None) -> tuple[Tensor, Tensor]:
+    """``quantise_and_rate`` in plain torch: the oracle of the fused kernel, and the way of other devices.
+
+    ``u`` (N, C) is the noise, or None to round.
+    """
+    columns = f.shape[1]
+    mean = model.out[:, model.mean_at : model.mean_at + columns]
+    log_deviation = model.out[:, model.sigma_at : model.sigma_at + columns]
+    log_step = model.log_q + model.log_factor
+    step = log_step.exp()
+    d = (f - model.m - model.s * mean) / step
+    if u is None:
+        u = (torch.round(d) - d).detach()
+    values = f + u * step
+    d = d + u
+
+    sigma = _Bound.apply(log_deviation + model.s.log() - log_step, LOG_SIGMA_MIN, LOG_SIGMA_MAX).exp()
+    size = d.abs()  # the upper tail of both ends: differences of small numbers, not of numbers near 1
+    mass = _upper_tail((size - 0.5) / sigma) - _upper_tail((size + 0.5) / sigma)
+    tail = TAIL_MASS / (1.0 + (d / TAIL_WIDTH) ** 2)
+    return values, -torch.log2(mass + tail).sum()
+
+
+def add_noise(f: Tensor, step: Tensor) -> Tensor:
+    """f + u * step with fresh uniform noise u: f (N, R, C), step (N, C)."""
+    if f.device.type == "cpu" and f.dtype == torch.float32:
+        noisy: Tensor = _FusedNoise.apply(f, step)
+        return noisy
+    return torch.addcmul(f, torch.rand_like(f).sub_(0.5), step[:, None, :])
+
+
+def _upper_tail(z: Tensor) -> Tensor:
+    return 0.5 * torch.erfc(z * math.sqrt(0.5))
+
+
+def _seed() -> int:
+    """A 32-bit seed of a kernel's noise, from torch's generator so that runs repeat."""
+    return int(torch.randint(0, 1 << 32, ()))
+
+
+class _Bound(torch.autograd.Function):
+    """Clamp; beyond the bounds only a gradient that leads back inside passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = (low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        (gradient,) = gradients
+        low, high = ctx.bounds
+        outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+        return gradient.masked_fill(outward, 0.0), None, None
+
+
+class _Fused(torch.autograd.Function):
+    """``quantise_and_rate_reference`` by ``kernels.forward`` and ``kernels.backward``."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        f: Tensor,  # (N, C)
-        mean: Tensor,  # (N, C) in units of s around m
-        log_sigma: Tensor,  # (N, C) log of the standard deviation in units of s
-        log_factor: Tensor,  # (N, 1) log of 1 + tanh(.)
-        log_q: Tensor,  # (C,)
-        m: Tensor,  # (C,) running mean of f
-        s: Tensor,  # (C,) running deviation of f
+        f: Tensor,
+        out: Tensor,
+        log_factor: Tensor,
+        log_q: Tensor,
+        m: Tensor,
+        s: Tensor,
+        mean_at: int,
+        sigma_at: int,
         noise: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Returns values (N, C) and bits ()."""
-        log_step = log_q + log_factor
-        step = log_step.exp()
-        d0 = torch.addcmul(f - m, mean, s, value=-1.0).div_(step)
-        u = torch.rand_like(f).sub_(0.5) if noise else torch.round(d0).sub_(d0)
-        values = torch.addcmul(f, u, step)
-        d = d0 + u
+        import numpy as np
 
-        log_scale = (log_sigma + s.log()).sub_(log_step)
-        inverse = log_scale.clamp(LOG_SIGMA_MIN, LOG_SIGMA_MAX).neg_().exp_()
-        upper = (d + 0.5).mul_(inverse)
-        lower = (d - 0.5).mul_(inverse)
-        tail_place = d / _TAIL_WIDTH
-        tail = torch.addcmul(torch.ones_like(d), tail_place, tail_place).reciprocal_().mul_(_TAIL)
-        p = torch.erf(upper * math.sqrt(0.5)).sub_(torch.erf(lower * math.sqrt(0.5))).mul_(0.5).add_(tail)
-        bits = -p.log2().sum()
+        from . import kernels
 
-        # d(bits)/dd and d(bits)/d log sigma, kept instead of everything above.
-        p.mul_(-math.log(2.0)).reciprocal_()
-        density_upper = (upper * upper).mul_(-0.5).exp_().mul_(1.0 / math.sqrt(2.0 * math.pi))
-        density_lower = (lower * lower).mul_(-0.5).exp_().mul_(1.0 / math.sqrt(2.0 * math.pi))
-        by_d = (density_upper - density_lower).mul_(inverse)
-        by_d.addcmul_(tail * tail, d, value=-2.0 / (_TAIL * _TAIL_WIDTH**2)).mul_(p)
-        by_sigma = density_lower.mul_(lower).sub_(density_upper.mul_(upper)).mul_(p)
-        # Beyond the ends of the scale table only a gradient that leads back inside may pass.
-        stuck = ((log_scale < LOG_SIGMA_MIN) & (by_sigma > 0)) | ((log_scale > LOG_SIGMA_MAX) & (by_sigma < 0))
-        by_sigma.masked_fill_(stuck, 0.0)
-        ctx.save_for_backward(u, step, d0, by_d, by_sigma, s)
-        return values, bits
+        f, out = f.contiguous(), out.contiguous()
+        values, by_f, by_sigma, by_step = (torch.empty_like(f) for _ in range(4))
+        bits = kernels.forward(
+            *(x.detach().numpy() for x in (f, out)),
+            mean_at,
+            sigma_at,
+            *(x.detach().contiguous().view(-1).numpy() for x in (log_factor, log_q, m, s, s.log())),
+            np.array([LOG_SIGMA_MIN, LOG_SIGMA_MAX, TAIL_MASS, TAIL_WIDTH], np.float32),
+            noise,
+            np.uint32(_seed() if noise else 0),
+            *(x.numpy() for x in (values, by_f, by_sigma, by_step)),
+        )
+        ctx.save_for_backward(values - f, by_f, by_sigma, by_step, s)
+        ctx.layout = (mean_at, sigma_at, out.shape[1])
+        return values, torch.tensor(bits, dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of f, mean, log_sigma, log_factor and log_q."""
-        g_values, g_bits = grads
-        u, step, d0, by_d, by_sigma, s = ctx.saved_tensors
-        by_f = (by_d / step).mul_(g_bits)
-        g_sigma = by_sigma * g_bits
-        g_mean = by_f * -s
-        g_step = torch.addcmul(by_sigma, by_d, d0).mul_(-g_bits)
-        g_step.add_((g_values * u).mul_(step))
-        return g_values + by_f, g_mean, g_sigma, g_step.sum(1, keepdim=True), g_step.sum(0), None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        import numpy as np
+
+        from . import kernels
+
+        g_values, g_bits = gradients
+        error, by_f, by_sigma, by_step, s = ctx.saved_tensors
+        mean_at, sigma_at, width = ctx.layout
+        count, columns = error.shape
+        g_f, g_out = torch.empty_like(error), torch.zeros(count, width)
+        g_factor, g_q = torch.empty(count), torch.zeros(columns)
+        kernels.backward(
+            g_values.contiguous().numpy(),
+            np.float32(g_bits),
+            *(x.contiguous().numpy() for x in (error, by_f, by_sigma, by_step, s)),
+            mean_at,
+            sigma_at,
+            *(x.numpy() for x in (g_f, g_out, g_factor, g_q)),
+        )
+        return g_f, g_out, g_factor[:, None], g_q, None, None, None, None, None
 
 
-def quantise_and_rate(
-    f: Tensor, mean: Tensor, log_sigma: Tensor, log_factor: Tensor, log_q: Tensor, m: Tensor, s: Tensor, noise: bool
-) -> tuple[Tensor, Tensor]:
-    """``QuantiseAndRate`` with its arguments: values (N, C) and their bits ()."""
-    values, bits = QuantiseAndRate.apply(f, mean, log_sigma, log_factor, log_q, m, s, noise)
-    return values, bits
+class _FusedNoise(torch.autograd.Function):
+    """``add_noise`` by ``kernels.add_noise``."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, step: Tensor) -> Tensor:
+        import numpy as np
+
+        from . import kernels
+
+        f, step = f.contiguous(), step.contiguous()
+        values, noise = torch.empty_like(f), torch.empty_like(f)
+        seed = np.uint32(_seed())
+        kernels.add_noise(*(x.detach().numpy() for x in (f, step)), seed, values.numpy(), noise.numpy())
+        ctx.save_for_backward(noise)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (noise,) = ctx.saved_tensors
+        (g_values,) = gradients
+        return g_values, (g_values * noise).sum(1)
 
 
 class LogisticMixture(nn.Module):
@@ -108,4 +214,4 @@ class LogisticMixture(nn.Module):
 
     def bits(self, eta: Tensor) -> Tensor:
         """Total bits of eta (N, C), with the same floor as the tables."""
-        return -torch.log2(self.probability(eta) + _TAIL).sum()
+        return -torch.log2(self.probability(eta) + TAIL_MASS).sum()

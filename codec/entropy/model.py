@@ -1,22 +1,22 @@
 """The multi-dimension entropy model (MEM) in training: Eq. 6 to 9 and Figure 4 of the paper.
 
 ``forward`` quantises an anchor's attributes and counts their bits; ``seal`` rounds the model to the integers that a
-file carries. In place of Eq. 6's F_q(f_i), which no decoder could compute, the step factors come from what is decoded before:
-from eta for f_v, from f_v for everything else.
+file carries. In place of Eq. 6's F_q(f_i), which no decoder could compute, the step factors come from what is
+decoded before: from eta for f_v, from f_v for everything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..features import Features
 from .config import EntropyConfig
-from .likelihood import LogisticMixture, quantise_and_rate
+from .likelihood import Gaussian, LogisticMixture, add_noise, quantise_and_rate
 from .networks import INPUT_LIMIT, AnalysisNetwork, ContextNetwork
 from .sealed import SealedEntropyModel
 from .tables import FACTOR_INDEX_ONE, FACTOR_INDEX_UNIT
@@ -72,6 +72,10 @@ class MultiDimensionEntropyModel(nn.Module):
     the features' scale while these train; sealing folds both into integer weights.
     """
 
+    mean_f_g: Tensor
+    deviation_f_g: Tensor
+    seen: Tensor
+
     def __init__(self, config: EntropyConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EntropyConfig()
@@ -81,7 +85,10 @@ class MultiDimensionEntropyModel(nn.Module):
         self.networks = nn.ModuleDict({name: ContextNetwork(i, hidden, o) for name, i, o in config.network_shapes()})
         widths = {"f_v": config.f_v, "sigma": config.sigma, "color": config.color, "f_g": config.f_g}
         self.log_q = nn.ParameterDict(
-            {name: nn.Parameter(torch.full((width,), getattr(config, f"q_{name}")).log()) for name, width in widths.items()}
+            {
+                name: nn.Parameter(torch.full((width,), getattr(config, f"q_{name}")).log())
+                for name, width in widths.items()
+            }
         )
         for name, width in widths.items():
             shape = (config.primitives, width) if name == "f_g" else (width,)
@@ -97,10 +104,11 @@ class MultiDimensionEntropyModel(nn.Module):
 
         Args:
             features: of N anchors.
-            mode: ``noise`` adds uniform noise of one step (Eq. 6); ``round`` rounds the residual around mu, and lets the
-                gradient straight through.
-            with_rate: without it the means and step factors of the last call with rate are reused (as long as N is the
-                same), which costs a tenth; Q itself is always live, and the step factors' gradient is kept for the next rate.
+            mode: ``noise`` adds uniform noise of one step (Eq. 6); ``round`` rounds the residual around mu, and
+                lets the gradient straight through.
+            with_rate: without it the means and step factors of the last call with rate are reused (as long as N is
+                the same), which costs a tenth; Q itself is always live, and the gradient of the step factors is kept
+                for the next call with rate.
         """
         if mode not in ("noise", "round"):
             raise ValueError(f"mode {mode!r} is neither noise nor round")
@@ -115,6 +123,32 @@ class MultiDimensionEntropyModel(nn.Module):
         """Drop what calls without rate reuse; for a caller that replaces anchors without changing their number."""
         self._steps = None
 
+    def steps_state(self) -> dict[str, Tensor]:
+        """What calls without rate reuse, for a checkpoint: a resumed run then repeats an uninterrupted one."""
+        if self._steps is None:
+            return {}
+        state = {f"mean.{name}": value for name, value in self._steps.means.items()}
+        for name, factor in self._steps.factors.items():
+            state[f"factor.{name}"] = factor.detach()
+            if factor.grad is not None:
+                state[f"gradient.{name}"] = factor.grad
+        return state
+
+    def load_steps_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`steps_state`."""
+        self._steps = _Steps({}, {}) if state else None
+        for key, value in state.items():
+            kind, name = key.split(".", 1)
+            assert self._steps is not None
+            if kind == "mean":
+                self._steps.means[name] = value.clone()
+            elif kind == "factor":
+                self._steps.factors[name] = value.clone().requires_grad_(self.training)
+        for key, value in state.items():
+            kind, name = key.split(".", 1)
+            if kind == "gradient" and self._steps is not None:
+                self._steps.factors[name].grad = value.clone()
+
     def _with_rate(self, features: Features, noise: bool) -> tuple[Features, Rate]:
         if self.training:
             self._observe(features)
@@ -123,11 +157,13 @@ class MultiDimensionEntropyModel(nn.Module):
         bits: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
 
-        def code(name: str, f: Tensor, mean: Tensor, log_sigma: Tensor, factor: Tensor) -> None:
+        def code(name: str, f: Tensor, out: Tensor, factor: Tensor) -> None:
             log_factor = self._log_factor(name, factor, kept)
             m, s = self._statistics(name)
-            kept.means[name] = torch.addcmul(m, mean.detach(), s)
-            values[name], bits[name] = quantise_and_rate(f, mean, log_sigma, log_factor, self._log_q(name), m, s, noise)
+            mean_at, sigma_at = config.columns(name)
+            kept.means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
+            gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._log_q(name), m, s)
+            values[name], bits[name] = quantise_and_rate(f, gaussian, noise)
 
         m, s = self._statistics("f_v")
         eta = self.analysis((features.f_v - m) / s)
@@ -135,18 +171,16 @@ class MultiDimensionEntropyModel(nn.Module):
         bits["hyper"] = self.prior.bits(eta)
 
         out = self.networks["f_v"](eta * ETA_SCALE)
-        code("f_v", features.f_v, *out.split([config.f_v, config.f_v, 1], 1))
+        code("f_v", features.f_v, out, out[:, -1:])
         context = [self._context("f_v", values["f_v"])]
 
         out = self.networks["attributes"](context[0])
-        explicit = [config.sigma, config.color]
-        mean_s, mean_c, sigma_s, sigma_c, factors = out.split([*explicit, *explicit, 2 + config.chunks], 1)
-        code("sigma", features.sigma, mean_s, sigma_s, factors[:, :1])
-        code("color", features.color, mean_c, sigma_c, factors[:, 1:2])
+        factors = out[:, 2 * (config.sigma + config.color) :]
+        code("sigma", features.sigma, out, factors[:, :1])
+        code("color", features.color, out, factors[:, 1:2])
 
-        for m_index, (name, f) in enumerate(self._chunks(features.f_g)):
-            out = self.networks[name](torch.cat(context, 1))
-            code(name, f, *out.split(config.chunk_width, 1), factors[:, 2 + m_index : 3 + m_index])
+        for index, (name, f) in enumerate(self._chunks(features.f_g)):
+            code(name, f, self.networks[name](torch.cat(context, 1)), factors[:, 2 + index : 3 + index])
             context.append(self._context(name, values[name]))
 
         self._steps = kept
@@ -161,9 +195,10 @@ class MultiDimensionEntropyModel(nn.Module):
         assert steps is not None
         chunks = [f"f_g_{m}" for m in range(self.config.chunks)]
 
-        def quantise(f: Tensor, step: Tensor, mean: Tensor | None) -> Tensor:
+        def quantise(f: Tensor, step: Tensor, mean: Tensor | None) -> Tensor:  # (N, R, C), (N, C), (N, R, C)
             if mean is None:
-                return torch.addcmul(f, torch.rand_like(f).sub_(0.5), step)
+                return add_noise(f, step)
+            step = step[:, None, :]
             with torch.no_grad():
                 d = (f - mean) / step
                 error = torch.round(d).sub_(d)
@@ -172,14 +207,15 @@ class MultiDimensionEntropyModel(nn.Module):
         quantised = {}
         for name in ("f_v", "sigma", "color"):
             step = self.log_q[name].exp() * steps.factors[name]
-            quantised[name] = quantise(getattr(features, name), step, None if noise else steps.means[name])
+            mean = None if noise else steps.means[name][:, None]
+            quantised[name] = quantise(getattr(features, name)[:, None], step, mean)[:, 0]
         factors = torch.cat([steps.factors[name] for name in chunks], 1)  # (N, M)
         step = (self.log_q["f_g"].exp().view(1, self.config.chunks, -1) * factors[:, :, None]).flatten(1)
         mean = None
         if not noise:
             parts = [steps.means[name].view(len(features), self.config.primitives, -1) for name in chunks]
             mean = torch.cat(parts, 2)
-        quantised["f_g"] = quantise(features.f_g, step[:, None, :], mean)
+        quantised["f_g"] = quantise(features.f_g, step, mean)
         return Features(**quantised)
 
     # ---------------------------------------------------------------- parts
@@ -200,6 +236,10 @@ class MultiDimensionEntropyModel(nn.Module):
         scale = self.context_scale(name, s)
         return ((values - m) / scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
+    def network(self, name: str) -> ContextNetwork:
+        """A context network by its name in ``EntropyConfig.network_shapes``."""
+        return cast(ContextNetwork, self.networks[name])
+
     def context_scale(self, name: str, s: Tensor) -> Tensor:
         """(C,) deviation of a component's values once quantised: what its context is divided by."""
         step = self._log_q(name).detach().exp()
@@ -208,7 +248,7 @@ class MultiDimensionEntropyModel(nn.Module):
     def _log_q(self, name: str) -> Tensor:
         """(C,) log steps of a component's columns."""
         if not name.startswith("f_g_"):
-            return self.log_q[name]
+            return cast(Tensor, self.log_q[name])
         width = self.config.f_g // self.config.chunks
         first = int(name[4:]) * width
         return self.log_q["f_g"][first : first + width].repeat(self.config.primitives)
@@ -216,7 +256,8 @@ class MultiDimensionEntropyModel(nn.Module):
     def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
         """Running mean and deviation of a component's columns, (C,) each."""
         if not name.startswith("f_g_"):
-            return getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")
+            # Copies: the running statistics may move on before a backward pass needs them.
+            return getattr(self, f"mean_{name}").clone(), getattr(self, f"deviation_{name}").clone()
         width = self.config.f_g // self.config.chunks
         part = slice(int(name[4:]) * width, (int(name[4:]) + 1) * width)
         return self.mean_f_g[:, part].reshape(-1), self.deviation_f_g[:, part].reshape(-1)

@@ -6,8 +6,8 @@
 - varint length of the stream, then the stream: the high parts of all arrays, coded like residuals (``symbols.py``);
 - the k low bits of every number of every array, most significant first, filled up with zero bits to a byte.
 
-A number is centre + high * 2^k + low. The arrays are: for f_v and each chunk but the last, offset and shift of its context;
-for each network in coding order, for each of its three layers, weight (row by row), shift, bias.
+A number is centre + high * 2^k + low. The arrays are: for f_v and each chunk but the last, offset and shift of
+its context; for each network in coding order, for each of its three layers, weight (row by row), shift, bias.
 Dimensions follow from the configuration, so nothing is allocated by the word of this data.
 """
 
@@ -211,7 +211,7 @@ class _Reader:
     def prior(self) -> Prior:
         low = int.from_bytes(self.take(1, "prior"), "little", signed=True)
         count = self.byte("prior")
-        if not (2 <= count and low >= -ETA_LIMIT and low + count - 1 <= ETA_LIMIT):
+        if count < 2 or low < -ETA_LIMIT or low + count - 1 > ETA_LIMIT:
             raise _bad("prior: its range is not within -127 .. 127")
         frequencies = [self.varint("prior") for _ in range(count - 1)]
         frequencies.append(TOTAL - sum(frequencies))

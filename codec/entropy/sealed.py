@@ -1,8 +1,8 @@
 """The entropy model as a file carries it: integers from the bytes to the values, the same on every machine.
 
 Values are integers in units of Q / 4096, where Q is the float32 step of the value's channel. A component's symbol r
-becomes the value v = r * factor + mu, factor / 4096 being the 1 + tanh(.) of Eq. 6 and mu the mean of Eq. 7 and 8 in the
-same units; the scale level that selects r's table comes from the same network as mu. Each network sees only what
+becomes the value v = r * factor + mu, factor / 4096 being the 1 + tanh(.) of Eq. 6 and mu the mean of Eq. 7 and 8
+in the same units; the scale level that selects r's table comes from the same network as mu. Each network sees only what
 is decoded before: eta -> f_v -> sigma, color and the chunks of f_g in turn (paper, Figure 4).
 ``bitstream_spec/ENTROPY.md`` says the same in pseudo-code.
 """
@@ -111,7 +111,7 @@ class DecodedFeatures:
         return Features(**{name: torch.from_numpy(array) for name, array in self.arrays.items()})
 
     def digest(self) -> str:
-        """SHA-256 of all decoded integers: the values of each component in coding order, row-major, int32 little-endian."""
+        """SHA-256 of all values: each component in coding order, row-major, as little-endian int32."""
         digest = hashlib.sha256()
         for name in self.config.components:
             digest.update(np.ascontiguousarray(self.values[name], dtype="<i4").tobytes())
@@ -172,7 +172,12 @@ class SealedEntropyModel:
         return CodedFeatures(streams, counts, decoded)
 
     def decompress(
-        self, coded: Mapping[str, bytes], count: int, *, partial: bool = False, products: Products | None = None
+        self,
+        coded: Mapping[str, bytes],
+        count: int,
+        *,
+        partial: bool = False,
+        products: Products | None = None,
     ) -> DecodedFeatures:
         """Decode the attributes of ``count`` anchors from one stream per component.
 
@@ -238,35 +243,38 @@ class SealedEntropyModel:
         values: dict[str, Values] = {"hyper": eta}
         symbols: dict[str, NDArray[np.int64]] = {"hyper": eta.astype(np.int64)}
 
-        def decode(name: str, mean: Floats, level: Floats, factor_index: Floats) -> None:
-            factor, scale = _scale(level, factor_index)
-            residuals = residuals_of(name, mean, factor, scale)
-            symbols[name] = residuals
-            values[name] = saturate(residuals * factor + mean, VALUE_LIMIT).astype(np.int32)
+        def decode(name: str, out: Floats, factor_index: Floats) -> None:
+            mean_at, level_at = config.columns(name)
+            width = config.width(name)
+            mean = saturate(out[:, mean_at : mean_at + width], VALUE_LIMIT)
+            factor, scale = _scale(out[:, level_at : level_at + width], factor_index)
+            symbols[name] = residuals_of(name, mean, factor, scale)
+            values[name] = saturate(symbols[name] * factor + mean, VALUE_LIMIT).astype(np.int32)
 
         out = self._evaluate("f_v", saturate(eta * float(ETA_UNIT), INT16), products)
-        decode("f_v", _mean(out[:, : config.f_v]), out[:, config.f_v : 2 * config.f_v], out[:, 2 * config.f_v :])
-        context = [self.parameters.contexts["f_v"](values["f_v"].astype(np.float64))]
+        decode("f_v", out, out[:, -1:])
+        context = [self._context("f_v", values)]
 
         out = self._evaluate("attributes", context[0], products)
-        s, c = config.sigma, config.color
-        factors = out[:, 2 * (s + c) :]
-        decode("sigma", _mean(out[:, :s]), out[:, s + c : 2 * s + c], factors[:, :1])
-        decode("color", _mean(out[:, s : s + c]), out[:, 2 * s + c : 2 * (s + c)], factors[:, 1:2])
+        factors = out[:, 2 * (config.sigma + config.color) :]
+        decode("sigma", out, factors[:, :1])
+        decode("color", out, factors[:, 1:2])
 
-        width = config.chunk_width
         for m in range(config.chunks):
             name = f"f_g_{m}"
             out = self._evaluate(name, np.concatenate(context, axis=1), products)
-            decode(name, _mean(out[:, :width]), out[:, width:], factors[:, 2 + m : 3 + m])
+            decode(name, out, factors[:, 2 + m : 3 + m])
             if m < config.chunks - 1:
-                context.append(self.parameters.contexts[name](values[name].astype(np.float64)))
+                context.append(self._context(name, values))
         return DecodedFeatures(config, values, symbols, missing, self._dequantise(values))
 
     def _evaluate(self, name: str, inputs: Floats, products: Products | None) -> Floats:
         network = self.parameters.networks[name]
         parts = [network(inputs[i : i + BATCH], products) for i in range(0, inputs.shape[0], BATCH)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _context(self, name: str, values: Mapping[str, Values]) -> Floats:
+        return self.parameters.contexts[name](values[name].astype(np.float64))
 
     def _dequantise(self, values: dict[str, Values]) -> dict[str, Floats32]:
         """One float32 product per value, with Q / 4096."""
@@ -357,10 +365,6 @@ class SealedEntropyModel:
             remedy = "decode with --partial to go without the last chunks" if optional else "get the file again"
             raise BitstreamError("missing-component", f"entropy streams: {missing[0]} is missing; {remedy}")
         return missing
-
-
-def _mean(out: Floats) -> Floats:
-    return saturate(out, VALUE_LIMIT)
 
 
 def _scale(level: Floats, factor_index: Floats) -> tuple[Floats, NDArray[np.uint8]]:

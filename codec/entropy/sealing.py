@@ -14,7 +14,7 @@ from ..errors import OptionError
 from ..features import Features
 from .fixedpoint import INT16, MAX_BIAS, MAX_SHIFT, IntegerLayer, IntegerNetwork
 from .model import ETA_SCALE
-from .networks import HIDDEN_UNIT, SLOPE
+from .networks import HIDDEN_UNIT, SLOPE, ContextNetwork
 from .sealed import ETA_LIMIT, ETA_UNIT, Context, Parameters, Prior, SealedEntropyModel
 from .tables import FACTOR_INDEX_UNIT, FACTOR_ONE, LEVEL_UNIT, SIGMA_MIN, SIGMA_RATIO, TOTAL, Table
 
@@ -33,7 +33,10 @@ def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bi
     bad = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise OptionError("not-finite", f"entropy model tensor '{bad[0]}' is not finite; train again with a lower rate")
-    steps = {name: log_q.exp().clamp(2.0**-39, 2.0**39).cpu().numpy().astype(np.float32) for name, log_q in model.log_q.items()}
+    steps = {
+        name: log_q.exp().clamp(2.0**-39, 2.0**39).cpu().numpy().astype(np.float32)
+        for name, log_q in model.log_q.items()
+    }
     config = model.config
     chunks = [f"f_g_{m}" for m in range(config.chunks)]
     scales = {name: _Scales(model, steps, name) for name in ("f_v", "sigma", "color", *chunks)}
@@ -44,11 +47,14 @@ def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bi
         contexts[name], gains[name] = scales[name].context()
 
     explicit = [scales["sigma"], scales["color"]]
-    heads = {"f_v": ([gains["eta"]], [scales["f_v"]], 1), "attributes": ([gains["f_v"]], explicit, 2 + config.chunks)}
+    heads = {
+        "f_v": ([gains["eta"]], [scales["f_v"]], 1),
+        "attributes": ([gains["f_v"]], explicit, 2 + config.chunks),
+    }
     for m, name in enumerate(chunks):
         heads[name] = ([gains["f_v"], *(gains[other] for other in chunks[:m])], [scales[name]], 0)
     networks = {
-        name: _network(model.networks[name], np.concatenate(inputs), *_outputs(parts, factors), weight_bits)
+        name: _network(model.network(name), np.concatenate(inputs), *_outputs(parts, factors), weight_bits)
         for name, (inputs, parts, factors) in heads.items()
     }
     analysis = _analysis(model)
@@ -94,7 +100,7 @@ def _outputs(parts: list[_Scales], factors: int) -> tuple[Doubles, Doubles]:
 
 
 def _network(
-    network: torch.nn.Module, inputs: Doubles, gain: Doubles, offset: Doubles, weight_bits: int
+    network: ContextNetwork, inputs: Doubles, gain: Doubles, offset: Doubles, weight_bits: int
 ) -> IntegerNetwork:
     unit = float(HIDDEN_UNIT)
     weights = [_numpy(layer.weight) for layer in (network.first, network.second, network.last)]

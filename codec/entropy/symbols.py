@@ -100,7 +100,8 @@ def _by_level(levels: NDArray[np.uint8]) -> tuple[NDArray[np.intp], Runs]:
 def _reach(runs: Runs) -> Integers:
     """L of each symbol's table, in coding order."""
     return np.repeat(
-        np.array([table.reach for table, _ in runs], dtype=np.int64), np.array([count for _, count in runs], dtype=np.int64)
+        np.array([table.reach for table, _ in runs], dtype=np.int64),
+        np.array([count for _, count in runs], dtype=np.int64),
     )
 
 
