@@ -8,9 +8,10 @@ file's views, over the file's background where the capture has alpha. A metric t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..errors import OptionError
 from . import metrics
 from .dynamic import MotionMasks
 from .matching import camera_in_file
-from .pictures import Picture, to_uint8
+from .pictures import Picture, save_picture, side_by_side, to_uint8
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +124,7 @@ def evaluate(
     *,
     lpips: PerceptualMetric | None = None,
     st_lpips: PerceptualMetric | None = None,
+    notes: Mapping[str, str] | None = None,
     save: SaveView | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -132,6 +134,7 @@ def evaluate(
         decoded: an open file.
         scene: its capture, from :func:`adcgs.evaluation.matching.load_matching_scene`.
         lpips, st_lpips: as loaded by :mod:`.perceptual`; None leaves them out.
+        notes: why those were left out, to go with the result.
         save: called with every view's truth and rendering.
         progress: called with (views done, views).
 
@@ -144,7 +147,7 @@ def evaluate(
     if not frames:
         have = ", ".join(name for name in ("test", "val", "train") if scene.split(name)) or "none"  # type: ignore[arg-type]
         raise OptionError("no-views", f"{scene.root}: has no {split} views; use one of: {have}")
-    scorer = _Scorer(scene, lpips, st_lpips)
+    scorer = _Scorer(scene, lpips, st_lpips, notes or {})
     _render(decoded, scene, frames[0])  # compiles kernels, predicts attributes: not part of the rate
     scores = []
     for number, frame in enumerate(frames):
@@ -185,11 +188,17 @@ def _render(decoded: DecodedScene, scene: Scene, frame: Frame) -> tuple[torch.Te
 class _Scorer:
     """All metrics of one view after another; remembers why one could not be had."""
 
-    def __init__(self, scene: Scene, lpips: PerceptualMetric | None, st_lpips: PerceptualMetric | None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        lpips: PerceptualMetric | None,
+        st_lpips: PerceptualMetric | None,
+        notes: Mapping[str, str],
+    ) -> None:
         self.scene = scene
         self.motion = _Motion(scene)
         self.perceptual = {"lpips": lpips, "st_lpips": st_lpips}
-        self.notes: dict[str, str] = {}
+        self.notes = dict(notes)
 
     def score(self, frame: Frame, image: NDArray[np.float32]) -> dict[str, float | None]:
         truth = self.scene.target(frame)
@@ -252,3 +261,25 @@ class _Motion:
 
     def _picture(self, frame: Frame) -> Picture:
         return to_uint8(self.scene.target(frame)) if self.scene.has_alpha else self.scene.image(frame)
+
+
+def save_views(folder: Path) -> SaveView:
+    """For :func:`evaluate`: writes truth/NAME.png, decoded/NAME.png and compare/NAME.jpg, ``/`` in names as ``_``."""
+    from PIL import Image
+
+    for name in ("truth", "decoded", "compare"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def save(frame: Frame, truth: Picture, image: Picture, score: ViewScore) -> None:
+        stem = file_stem(frame.name)
+        Image.fromarray(truth).save(folder / "truth" / f"{stem}.png")
+        Image.fromarray(image).save(folder / "decoded" / f"{stem}.png")
+        caption = f"{score.values['psnr']:.2f} dB"
+        save_picture(folder / "compare" / f"{stem}.jpg", side_by_side(truth, image, caption))
+
+    return save
+
+
+def file_stem(name: str) -> str:
+    """A view's name as a file name without suffix."""
+    return name.replace("/", "_")
