@@ -43,7 +43,8 @@ Lens = tuple[int, int, float, float, float, float]
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
 SPLITS = ("train", "val", "test")
-MAX_IMAGE_SIDE = 1 << 16
+MAX_IMAGE_SIDE = 1 << 14
+MAX_IMAGE_PIXELS = 1 << 26
 MAX_CAMERA_ID = 1 << 20
 MAX_VIEWS = 1 << 18
 """Columns can be free, so nothing but this bounds what a small section can ask for."""
@@ -146,7 +147,7 @@ def _check(view: CameraView) -> None:
         problem = "has a number that is not finite, or no 4x4 matrix"
     elif view.split not in SPLITS or not 0 <= view.time <= 1 or not -1 <= view.camera_id < MAX_CAMERA_ID:
         problem = f"has split {view.split!r}, time {view.time}, camera id {view.camera_id}"
-    elif not (1 <= camera.width <= MAX_IMAGE_SIDE and 1 <= camera.height <= MAX_IMAGE_SIDE):
+    elif not _is_size(camera.width, camera.height):
         problem = f"is {camera.width}x{camera.height} pixels"
     elif min(camera.fx, camera.fy) < 1e-3 or max(camera.fx, camera.fy, abs(camera.cx), abs(camera.cy)) > 1e7:
         problem = "has an impossible focal length or principal point"
@@ -154,6 +155,11 @@ def _check(view: CameraView) -> None:
         problem = "has a pose that is no rotation"
     if problem:
         raise BitstreamError("bad-camera", f"view '{view.name}' {problem}; repair the capture's camera")
+
+
+def _is_size(width: int, height: int) -> bool:
+    """Whether an image may have this size: a renderer allocates what a camera says."""
+    return 1 <= width <= MAX_IMAGE_SIDE and 1 <= height <= MAX_IMAGE_SIDE and width * height <= MAX_IMAGE_PIXELS
 
 
 def _distinct(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
@@ -243,8 +249,9 @@ def _read_times(cursor: Cursor, count: int, frame_count: int) -> list[float]:
 
 
 def _read_intrinsics(cursor: Cursor) -> Lens:
-    width = cursor.varint("image width", 1, MAX_IMAGE_SIDE)
-    height = cursor.varint("image height", 1, MAX_IMAGE_SIDE)
+    width, height = cursor.varint("image width"), cursor.varint("image height")
+    if not _is_size(width, height):
+        raise cursor.fail("limit-exceeded", "image size", f"is {width}x{height} pixels")
     fx, fy, cx, cy = (cursor.f32(field) for field in ("fx", "fy", "cx", "cy"))
     if min(fx, fy) < 1e-4 or max(fx, fy, abs(cx), abs(cy)) > 1e8:
         raise cursor.fail("bad-camera", "intrinsics", f"fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g} are impossible")
