@@ -15,9 +15,8 @@ from numba import njit
 from . import layout as at_
 from .jit import kernel
 from .layout import CHUNKS, WHITEN
-from .simd import LANES, at, fetch_add, fma, gather, load, log2, maximum, minimum, scatter, select, splat
+from .simd import LANES, at, fetch_add, fma, gather, load, log2, maximum, minimum, scatter, select, splat, store
 from .simd import square_root as sqrt
-from .simd import store
 from .tiling import chunk_bounds, count_tiles
 
 

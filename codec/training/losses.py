@@ -7,7 +7,9 @@ images in [0, 1], zeros outside the image, averaged over all pixels: the convent
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,7 +31,49 @@ def l1_dssim(
     """
     if image.shape != target.shape or image.dim() != 3:
         raise ValueError(f"image {tuple(image.shape)} and target {tuple(target.shape)} must be one (H, W, C)")
+    if pixel_weights is not None and pixel_weights.shape != image.shape[:2]:
+        raise ValueError(f"pixel_weights {tuple(pixel_weights.shape)} must be (H, W) = {tuple(image.shape[:2])}")
+    fused = image.device.type == "cpu" and image.dtype == target.dtype == torch.float32
+    if fused and image.shape[1] * image.shape[2] >= 16:  # narrower than a vector: not worth a kernel
+        return _L1Dssim.apply(image, target, weight, pixel_weights)
     return l1_dssim_torch(image, target, weight, pixel_weights)
+
+
+class _L1Dssim(torch.autograd.Function):
+    """The same value from compiled kernels; the gradient is computed along with it."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, target: Tensor, weight: float, pixel_weights: Tensor | None) -> Tensor:
+        from ..render.pool import run, thread_count
+        from .loss_kernels import LANES, ssim_backward, ssim_forward
+
+        height, columns, channels = image.shape
+        width = columns * channels
+        weights = torch.empty(0)
+        if pixel_weights is not None:
+            weights = pixel_weights.detach().float()[..., None].expand(-1, -1, channels)
+        plane_stride = LANES * -(-width // LANES)
+        derivatives = np.empty(3 * height * plane_stride, np.float32)
+        sums = np.empty(height)
+        shared = (
+            *(value.detach().contiguous().numpy().reshape(-1) for value in (image, target, weights)),
+            height, width, channels, np.array(window(), np.float32), np.float32(weight),
+        )  # fmt: skip
+        threads = min(thread_count(), -(-height // 8))
+        run(ssim_forward, (*shared, np.zeros(8, np.int64), derivatives, plane_stride, sums), threads)
+        if ctx.needs_input_grad[0]:
+            gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
+            scale = np.float32(1.0 / (height * width))
+            out = gradient.numpy().reshape(-1)
+            run(ssim_backward, (*shared, np.zeros(8, np.int64), derivatives, plane_stride, scale, out), threads)
+            ctx.save_for_backward(gradient)
+        return image.new_tensor(sums.sum() / (height * width))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None, None
 
 
 def l1_dssim_torch(image: Tensor, target: Tensor, weight: float, pixel_weights: Tensor | None) -> Tensor:

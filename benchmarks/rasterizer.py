@@ -1,0 +1,123 @@
+"""Times the rasterizer: ``python benchmarks/rasterizer.py [--threads N] [--json]``.
+
+Workloads are random clouds that fill the view, with splats of log-normal size (median radius about 5 px, as
+``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up.
+Forward is ``render`` with gradients wanted, backward is ``image.backward`` down to the primitives' attributes.
+Yardsticks of the same run: a 2048^3 float32 matrix product, and the plain torch twin on a small workload.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from adcgs import Camera
+from adcgs.gaussians import Gaussians
+from adcgs.render import render
+from torch import Tensor
+
+WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
+TARGETS = {"10k_256": (3, 4), "50k_400": (12, 18), "200k_800": (48, 80)}
+TWIN = (1_000, 64)
+
+
+def cloud(count: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
+    """``count`` primitives in a ``size`` x ``size`` view, 2 to 6 units away."""
+    generator = torch.Generator().manual_seed(seed)
+    focal = 1.1 * size
+    depth = 2.0 + 4.0 * torch.rand(count, generator=generator)
+    pixels = size * (1.1 * torch.rand(count, 2, generator=generator) - 0.05)
+    means = torch.cat([(pixels - size / 2) / focal * depth[:, None], depth[:, None]], 1)
+    sigma = 1.2 * torch.exp(0.4 * torch.randn(count, 1, generator=generator))  # pixels
+    scales = sigma * torch.exp(0.3 * torch.randn(count, 3, generator=generator)) / focal * depth[:, None]
+    gaussians = Gaussians(
+        means=means,
+        quaternions=torch.randn(count, 4, generator=generator),
+        scales=scales,
+        opacities=torch.sigmoid(1.5 * torch.randn(count, generator=generator)),
+        colors=torch.rand(count, 3, generator=generator),
+    )
+    return gaussians, Camera(size, size, focal, focal, size / 2, size / 2, np.eye(4))
+
+
+def median_ms(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def measure(count: int, size: int, backend: str, repeats: int) -> dict[str, float]:
+    """Median milliseconds of the training forward, the backward and the inference forward."""
+    gaussians, camera = cloud(count, size)
+    leaves = [value.requires_grad_() for value in vars(gaussians).values()]
+    background = torch.zeros(3)
+    gradient = torch.randn(size, size, 3, generator=torch.Generator().manual_seed(1)) / size**2
+    forward, backward = [], []
+
+    def step() -> None:
+        start = time.perf_counter()
+        drawn = render(gaussians, camera, background, backend=backend)
+        middle = time.perf_counter()
+        drawn.image.backward(gradient)
+        forward.append(1e3 * (middle - start))
+        backward.append(1e3 * (time.perf_counter() - middle))
+        for leaf in leaves:
+            leaf.grad = None
+
+    def infer() -> Tensor:
+        with torch.no_grad():
+            return render(gaussians, camera, background, backend=backend).image
+
+    for _ in range(2 + repeats):
+        step()
+    infer()
+    result = {"forward_ms": statistics.median(forward[2:]), "backward_ms": statistics.median(backward[2:])}
+    result["inference_ms"] = median_ms(infer, repeats)
+    with torch.no_grad():
+        radii = render(gaussians, camera, background, backend=backend).radii
+    result["median_radius_px"] = float(radii[radii > 0].float().median())
+    return {name: round(value, 3) for name, value in result.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--only", choices=list(WORKLOADS), help="one workload, without the yardsticks")
+    parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    results: dict[str, object] = {"threads": options.threads}
+    if options.only is None:
+        matrix = torch.randn(2048, 2048)
+        matrix @ matrix
+        results["matmul_2048_ms"] = round(median_ms(lambda: matrix @ matrix, options.repeats), 3)
+        print(f"matrix product 2048^3    {results['matmul_2048_ms']:8.1f} ms", file=sys.stderr)
+    for name, (count, size) in WORKLOADS.items():
+        if options.only not in (None, name):
+            continue
+        times = results[name] = measure(count, size, "cpu", options.repeats)
+        line = f"{name:<10} forward {times['forward_ms']:7.2f}  backward {times['backward_ms']:7.2f}"
+        line += f"  inference {times['inference_ms']:7.2f} ms  (target {TARGETS[name][0]} / {TARGETS[name][1]},"
+        print(f"{line} median radius {times['median_radius_px']:.0f} px)", file=sys.stderr)
+    if options.only is None:
+        name = f"twin_{TWIN[0] // 1000}k_{TWIN[1]}"
+        times = results[name] = measure(*TWIN, "reference", 3)
+        line = f"the plain torch twin at {TWIN[0]} splats, {TWIN[1]}x{TWIN[1]}: forward {times['forward_ms']:.0f}"
+        print(f"{line}, backward {times['backward_ms']:.0f} ms", file=sys.stderr)
+    if options.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
