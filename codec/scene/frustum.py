@@ -1,10 +1,74 @@
-"""Points for captures that bring none and have no masks."""
+"""Points for captures that bring none and have no masks: matched between images, else spread where cameras look."""
 
 from __future__ import annotations
 
-from .capture import InitialCloud
+import numpy as np
+from numpy.typing import NDArray
+
+from .capture import Frame, InitialCloud
+from .sweep import sweep
 from .views import Views
 
+MATCHED_FRAMES = 14
+SAMPLES = 20_000
+ENOUGH = 2_000  # matched points that make random ones unnecessary
 
-def sample_frustum(views: Views, near_far: tuple[float, float] | None) -> InitialCloud:
-    raise NotImplementedError
+
+def frustum_cloud(views: Views, near_far: tuple[float, float] | None, seed: int = 0) -> InitialCloud:
+    """An initial cloud from nothing but posed images.
+
+    Args:
+        views: in a space where the cameras' common focus is the origin.
+        near_far: the depths between which the content lies, when the capture says; else a fifth to five times
+            each camera's distance to the focus.
+    """
+    frames = _matched_frames(views)
+    depths = np.array([near_far or _depths(frame) for frame in frames])
+    points, colors = sweep(views, frames, depths)
+    matched = len(points)
+    source = f"{matched} points triangulated by a plane sweep over {len(frames)} images"
+    if matched < ENOUGH:
+        extra, extra_colors = _samples(views, frames, depths, np.random.default_rng(seed))
+        points, colors = np.concatenate([points, extra]), np.concatenate([colors, extra_colors])
+        source = f"{len(extra)} points sampled in the cameras' common frustum" + (f", {source}" if matched else "")
+    return InitialCloud(points.astype(np.float32), colors.astype(np.float32), source)
+
+
+def _matched_frames(views: Views) -> list[Frame]:
+    """Images worth matching: the first instant's if it has at least three cameras, else some of the whole clip."""
+    train = views.split("train")
+    first = min(frame.time for frame in train)
+    chosen = [frame for frame in train if frame.time == first]
+    chosen = chosen if len(chosen) >= 3 else train
+    picks = np.unique(np.linspace(0, len(chosen) - 1, min(MATCHED_FRAMES, len(chosen))).round().astype(int))
+    return [chosen[i] for i in picks]
+
+
+def _depths(frame: Frame) -> tuple[float, float]:
+    to_focus = max(float(np.linalg.norm(frame.camera.center)), 1e-3)
+    return to_focus / 5, to_focus * 5
+
+
+def _samples(
+    views: Views, frames: list[Frame], depths: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Random points on the frames' rays, uniform in 1 / depth, that at least two of the cameras have in view."""
+    share = -(-SAMPLES // len(frames))
+    points, colors = [], []
+    for frame, (near, far) in zip(frames, depths, strict=True):
+        camera = frame.camera
+        pixels = rng.random((share, 2)) * (camera.width, camera.height)
+        depth = 1 / rng.uniform(1 / far, 1 / near, share)
+        rays = np.c_[(pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy), np.ones(share)]
+        points.append(camera.center + depth[:, None] * (rays @ camera.world_to_camera[:3, :3]))
+        column, row = pixels.astype(np.int64).T
+        colors.append(views.target(frame)[row, column])
+    cloud, tint = np.concatenate(points), np.concatenate(colors)
+    seen = np.zeros(len(cloud), np.int32)
+    for frame in frames:
+        pixels, ahead = frame.camera.project(cloud)
+        seen += (ahead > 0) & (pixels >= 0).all(1) & (pixels < (frame.camera.width, frame.camera.height)).all(1)
+    common = seen >= min(2, len(frames))
+    if not common.any():  # cameras that share no view at all
+        common[:] = True
+    return cloud[common], tint[common]

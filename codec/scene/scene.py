@@ -17,7 +17,7 @@ from .capture import Capture, Frame, InitialCloud, Shot
 from .checks import safe_name, scene_error
 from .cloud import cloud_from_file, prepare_cloud
 from .detect import detect_layout, read_capture
-from .frustum import sample_frustum
+from .frustum import frustum_cloud
 from .hull import DEFAULT_CARVING, CarveOptions, carve, carve_instants, content_box, has_silhouettes
 from .images import scaled_size
 from .normalise import compose, content_similarity, robust_box, rough_similarity
@@ -200,15 +200,14 @@ def _initial_cloud(
     """A cloud, the box whose longest half-side becomes the unit, and the box of all content; in the views' space."""
     if capture.clouds:
         cloud = cloud_from_file(capture.clouds[0], views, rough)
-    elif has_silhouettes(views):
-        box = content_box(views)
-        cloud = carve(views, 0.0, box)
-        if len(cloud):
-            return cloud, box, box
-        cloud = sample_frustum(views, None)
     else:
-        near_far = capture.depth_bounds
-        cloud = sample_frustum(views, near_far and (near_far[0] * rough.scale, near_far[1] * rough.scale))
+        if has_silhouettes(views):
+            box = content_box(views)
+            hull = carve(views, 0.0, box)
+            if len(hull):
+                return hull, box, box
+        bounds = capture.depth_bounds
+        cloud = frustum_cloud(views, bounds and (bounds[0] * rough.scale, bounds[1] * rough.scale))
     return cloud, robust_box(cloud.points, 5), _grown(robust_box(cloud.points, 0.5), 1.05)
 
 

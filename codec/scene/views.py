@@ -72,10 +72,10 @@ class Views:
         """The frame composited over a background, (H, W, 3) float32 in [0, 1], display-referred."""
         image = self.image(frame, downscale)
         if not self.has_alpha:
-            return image.astype(np.float32) / np.float32(255)
+            return np.divide(image, 255, dtype=np.float32)
         behind = self.background if background is None else np.asarray(background, np.float32)
-        alpha = image[..., 3:].astype(np.float32) / 255
-        return image[..., :3].astype(np.float32) / 255 * alpha + behind * (1 - alpha)
+        values = np.divide(image, 255, dtype=np.float32)
+        return values[..., :3] * values[..., 3:] + behind * (1 - values[..., 3:])
 
     def transformed(self, similarity: Similarity) -> tuple[Frame, ...]:
         """The frames with their cameras moved to another space."""
