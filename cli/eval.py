@@ -20,8 +20,8 @@ _TABLE_WIDTH = 100
 
 _TITLES = {
     "psnr": "PSNR",
-    "psnr_dynamic": "moving",
-    "psnr_foreground": "foreground",
+    "psnr_dynamic": "PSNR moving",
+    "psnr_foreground": "PSNR fg.",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
     "lpips": "LPIPS",
@@ -36,8 +36,9 @@ Examples:
   adcgs-eval scene.adc capture/ --save-images out/    truth, decoded and error of every view
 
 \b
-PSNR moving: over the pixels that change by more than 10 % against their camera's temporal median now or in
-a neighbouring frame; fixed cameras only. PSNR foreground: where the capture's alpha is not zero. SSIM is
+PSNR moving: over the pixels that change by more than 10 % against their
+camera's temporal median, now or in a neighbouring frame; fixed cameras only.
+PSNR fg.: the foreground, where the capture's alpha is not zero. SSIM is
 plain SSIM. The capture is read at the size that FILE was made for.
 """
 
@@ -101,7 +102,7 @@ def _progress() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
-    return Progress(*columns, console=console(), transient=True)
+    return Progress(*columns, console=console(), transient=True, disable=not console().is_terminal)
 
 
 def _load(

@@ -45,18 +45,26 @@ class ViewScore:
 
     Attributes:
         time: instant in [0, 1].
+        camera_id: the same id means the same fixed camera, -1 one that moves.
         values: key of :data:`METRICS` to its number.
         seconds: for rendering it, see :data:`FPS_INCLUDES`.
     """
 
     name: str
     time: float
+    camera_id: int
     values: dict[str, float | None]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """One flat dictionary, for ``--json``."""
-        return {"name": self.name, "time": self.time, **self.values, "fps": 1 / self.seconds}
+        return {
+            "name": self.name,
+            "time": self.time,
+            "camera_id": self.camera_id,
+            **self.values,
+            "fps": 1 / self.seconds,
+        }
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def evaluate(
     for number, frame in enumerate(frames):
         image, seconds = _render(decoded, scene, frame)
         decoded_image = image.cpu().numpy()
-        score = ViewScore(frame.name, frame.time, scorer.score(frame, decoded_image), seconds)
+        score = ViewScore(frame.name, frame.time, frame.camera_id, scorer.score(frame, decoded_image), seconds)
         scores.append(score)
         if save is not None:
             save(frame, to_uint8(scene.target(frame)), to_uint8(decoded_image), score)

@@ -23,6 +23,7 @@ SMALL_FILE = 200_000
 
 _GAP = 4
 _LABEL_HEIGHT = 18
+_SLICE_HEIGHT = 240
 _GREY = 96
 
 
@@ -67,12 +68,18 @@ def time_slice(truth: Sequence[Picture], decoded: Sequence[Picture], row: int | 
         counts = f"{len(truth)} and {len(decoded)}"
         raise OptionError("too-few-frames", f"a time slice needs two or more frames of each, got {counts}")
     chosen = busiest_row(truth) if row is None else row
-    zoom = max(1, round(240 / len(truth)))
-    slices = [np.stack([picture[chosen] for picture in pictures]).repeat(zoom, axis=0) for pictures in (truth, decoded)]
-    return _join(
-        [_labelled(s, f"{name}, row {chosen} over time") for s, name in zip(slices, ("truth", "decoded"), strict=True)],
-        axis=0,
-    )
+    strips = [
+        time_strip(p, f"{name}, row {chosen} over time", chosen) for p, name in ((truth, "truth"), (decoded, "decoded"))
+    ]
+    return _join(strips, axis=0)
+
+
+def time_strip(frames: Sequence[Picture], label: str, row: int | None = None) -> Picture:
+    """One row of pixels of one camera over time, which runs down; about 240 pixels high, under a label."""
+    _same_size(frames)
+    chosen = busiest_row(frames) if row is None else row
+    zoom = max(1, round(_SLICE_HEIGHT / len(frames)))
+    return _labelled(np.stack([frame[chosen] for frame in frames]).repeat(zoom, axis=0), label)
 
 
 def busiest_row(pictures: Sequence[Picture]) -> int:

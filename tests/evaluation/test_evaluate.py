@@ -91,7 +91,7 @@ def test_a_still_view_is_left_out_of_the_dynamic_mean(tmp_path: Path) -> None:
 def test_means_and_rates_are_over_the_views_that_have_them() -> None:
     def view(psnr: float, dynamic: float | None, seconds: float) -> ViewScore:
         values = dict.fromkeys(module.METRICS) | {"psnr": psnr, "psnr_dynamic": dynamic}
-        return ViewScore("v", 0.0, values, seconds)
+        return ViewScore("v", 0.0, 3, values, seconds)
 
     result = Evaluation("f", "c", "test", 1, 2, 3, "cpu", 1, [view(30, None, 0.1), view(20, 12, 0.3)])
     assert result.mean["psnr"] == 25

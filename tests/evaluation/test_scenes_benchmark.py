@@ -1,0 +1,183 @@
+"""benchmarks/scenes.py: rows made of the commands' reports, results that are reused only when they still hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "scenes.py"
+VIEWS = 5
+
+COMPONENTS = [
+    {"name": "header", "bytes": 100, "coefficients": None},
+    {"name": "networks.predict", "bytes": 300, "coefficients": None},
+    {"name": "networks.fine", "bytes": 200, "coefficients": None},
+    {"name": "entropy", "bytes": 50, "coefficients": None},
+    {"name": "positions", "bytes": 40, "coefficients": 3},
+    {"name": "hyper", "bytes": 10, "coefficients": 4},
+    {"name": "f_v", "bytes": 70, "coefficients": 32},
+    {"name": "sigma", "bytes": 25, "coefficients": 6},
+    {"name": "color", "bytes": 15, "coefficients": 3},
+    {"name": "f_g_0", "bytes": 60, "coefficients": 80},
+    {"name": "f_g_1", "bytes": 20, "coefficients": 80},
+]
+
+
+@pytest.fixture
+def scenes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("scenes_benchmark", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def picture(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def view(number: int) -> dict[str, Any]:
+    name = f"cam00/{number:04d}"
+    return {"name": name, "time": number / 4, "camera_id": 0, "psnr": 30.0 + number, "psnr_dynamic": 20.0}
+
+
+class Commands:
+    """Stands in for the installed commands: gives their reports, writes their images, counts their runs."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.fail: str | None = None
+        self.error: type[Exception] = Exception
+
+    def __call__(self, verb: str, *arguments: object, log: Path, cwd: Path | None = None, name: str = "") -> Any:
+        self.ran.append(name or verb)
+        if verb == self.fail:
+            raise self.error(f"adcgs-{verb} ended with 2: error: no")
+        options = [str(a) for a in arguments]
+        report = getattr(self, name or verb)(options, cwd)
+        (log / f"{name or verb}.json").write_text(json.dumps(report))
+        return report
+
+    def encode(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
+        Path(options[options.index("-o") + 1]).write_bytes(b"file")
+        return {"minutes": 1.5, "iterations": 70, "psnr_model": 32.5}
+
+    def inspect(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
+        return {"anchors": 10, "components": COMPONENTS}
+
+    def eval(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
+        folder = Path(options[options.index("--save-images") + 1])
+        for kind in ("truth", "decoded"):
+            (folder / kind).mkdir(parents=True)
+            for k in range(VIEWS):
+                picture(k).save(folder / kind / f"cam00_{k:04d}.png")
+        mean = {"psnr": 32.0, "psnr_dynamic": 20.0, "ssim": 0.9, "ms_ssim": None, "lpips": None, "fps": 5.0}
+        views = [view(k) for k in range(VIEWS)]
+        return {"width": 30, "height": 20, "split": "test", "bytes": 890, "mean": mean, "views": views}
+
+    def decode(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
+        assert cwd is not None
+        assert [p.name for p in cwd.iterdir()] == ["scene.adc"]
+        (cwd / "frames").mkdir()
+        for k in range(VIEWS):
+            picture(k).save(cwd / "frames" / f"cam00_{k:04d}.png")
+        (cwd / "frames" / "cameras.json").write_text(json.dumps([{"name": f"v{k}"} for k in range(VIEWS)]))
+        return {}
+
+    def smooth(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
+        assert cwd is not None
+        assert len(json.loads((cwd / "one.json").read_text())) == 1
+        (cwd / "smooth").mkdir()
+        for k in range(3):
+            picture(k).save(cwd / "smooth" / f"t{k}.png")
+        return {"names": ["t0", "t1", "t2"]}
+
+
+@pytest.fixture
+def commands(scenes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    fake = Commands()
+    fake.error = scenes.StepError
+    monkeypatch.setattr(scenes, "command", fake)
+    return fake
+
+
+def settings(scenes: ModuleType, **changed: Any) -> Any:
+    given = {"capture": "captures/room", "minutes": 1.0, "iterations": None, "downscale": 1.0, "threads": 1}
+    return scenes.Settings(**{**given, "encode_args": (), "st_lpips": False, **changed})
+
+
+def test_components_add_up_to_the_file(scenes: ModuleType) -> None:
+    totals = scenes.component_bytes(COMPONENTS)
+    assert totals == {
+        "positions": 40, "f_v": 80, "f_g": 80, "sigma": 25, "color": 15, "networks": 550, "rest": 100
+    }  # fmt: skip
+    assert sum(totals.values()) == sum(c["bytes"] for c in COMPONENTS)  # type: ignore[misc]
+
+
+def test_bits_per_coefficient_leave_out_positions_and_count_the_hyperprior_as_overhead(scenes: ModuleType) -> None:
+    bits = scenes.bits_per_coefficient({"anchors": 10, "components": COMPONENTS})
+    assert bits == pytest.approx(8 * (10 + 70 + 25 + 15 + 60 + 20) / (10 * (32 + 6 + 3 + 80 + 80)))
+
+
+def test_a_scene_gives_a_row_pictures_and_tables(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
+    row = scenes.run_scene(settings(scenes), tmp_path, False)
+    assert commands.ran == ["encode", "inspect", "eval", "decode", "smooth"]
+    assert row["size"] == "30x20"
+    assert row["psnr_loss"] == pytest.approx(32.5 - 32.0)
+    assert row["psnr_frames"] == 100
+    files = {p.name for p in (tmp_path / "room").iterdir()}
+    assert {"scene.adc", "result.json", "view_0.jpg", "slice.jpg", "smooth.jpg"} <= files
+    assert "images" not in files
+    scenes.write_tables([row], settings(scenes), tmp_path, 1)
+    text = (tmp_path / "scenes.md").read_text()
+    assert "| room | 30x20 | 5 test | 32.00 | 20.00 |" in text
+    assert "MS-SSIM" not in text  # no scene has it
+    assert "![view_0.jpg](room/view_0.jpg)" in text
+    assert "room,30x20,5 test,32.0,20.0" in (tmp_path / "scenes.csv").read_text()
+
+
+def test_results_are_reused_only_with_the_same_settings(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
+    first = scenes.run_scene(settings(scenes), tmp_path, False)
+    commands.ran.clear()
+    assert scenes.run_scene(settings(scenes), tmp_path, False) == first
+    assert commands.ran == []
+    scenes.run_scene(settings(scenes, minutes=2.0), tmp_path, False)
+    assert commands.ran[0] == "encode"
+    commands.ran.clear()
+    scenes.run_scene(settings(scenes, minutes=2.0), tmp_path, True)
+    assert commands.ran[0] == "encode"
+
+
+def test_after_a_failure_the_training_is_not_repeated(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
+    commands.fail = "eval"
+    row = scenes.run_scene(settings(scenes), tmp_path, False)
+    assert row == {"scene": "room", "error": "adcgs-eval ended with 2: error: no"}
+    scenes.write_tables([row], settings(scenes), tmp_path, 1)
+    assert "**room failed**" in (tmp_path / "scenes.md").read_text()
+    commands.fail = None
+    commands.ran.clear()
+    assert "error" not in scenes.run_scene(settings(scenes), tmp_path, False)
+    assert commands.ran == ["inspect", "eval", "decode", "smooth"]
+
+
+def test_captures_are_found_by_content_and_name(scenes: ModuleType, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "transforms_train.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    assert [p.name for p in scenes.find_captures(tmp_path, None)] == ["a", "b"]
+    assert [p.name for p in scenes.find_captures(tmp_path, "b")] == ["b"]
+    assert scenes.find_captures(tmp_path / "a", None) == [tmp_path / "a"]
+    with pytest.raises(SystemExit, match="no capture x; there are: a, b"):
+        scenes.find_captures(tmp_path, "b,x")
