@@ -10,6 +10,8 @@ arithmetic coder that is compiled at its first import and needs a C++ compiler.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol
@@ -153,7 +155,8 @@ def _corrupt() -> BitstreamError:
 @cache
 def _torchac() -> Any:
     try:
-        import torchac
+        with contextlib.redirect_stdout(sys.stderr):  # it tells what its compiler does
+            import torchac
     except Exception as error:  # its first import runs a compiler, which can fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OptionError(

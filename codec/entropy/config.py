@@ -50,7 +50,7 @@ class EntropyConfig:
     sigma: int = 6
     color: int = 3
     hyper: int = 4
-    hidden: int = 64
+    hidden: int = 32
     q_f_v: float = 0.1
     q_f_g: float = 0.1
     q_sigma: float = 0.01

@@ -17,16 +17,23 @@ _NORMAL = float32(0.3989422804014327)  # 1 / sqrt(2 pi)
 _PER_LN2 = float32(1.4426950408889634)
 
 
+_OPTIONS = {"nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
+
+
 def _kernel(function: Callable[..., Any]) -> Any:
     """Compiled at its first call; cached on disk where any cache folder can be written."""
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # numba found no folder to cache in
-        return njit(**options)(function)
+        return njit(**_OPTIONS)(function)
 
 
-@_kernel
+def _inline(function: Callable[..., Any]) -> Any:
+    """Part of the kernels that call it: a loop with a call in it is no vector code."""
+    return njit(forceinline=True, **_OPTIONS)(function)
+
+
+@_inline
 def _exp(x: Any) -> Any:
     """exp of a float32 in -87 .. 87, to 2e-7: 2^round(y) * 2^fraction, y = x log2(e)."""
     y = max(min(x, float32(87.0)), float32(-87.0)) * float32(1.4426950408889634)
@@ -42,7 +49,7 @@ def _exp(x: Any) -> Any:
     return p * int32((int32(whole) + int32(127)) << int32(23)).view(np.float32)
 
 
-@_kernel
+@_inline
 def _log2(x: Any) -> Any:
     """log2 of a positive normal float32: exponent + log2 of a mantissa in [sqrt(1/2), sqrt(2))."""
     bits = float32(x).view(np.int32)
@@ -58,7 +65,7 @@ def _log2(x: Any) -> Any:
     return float32(exponent) + s * p * float32(1.4426950408889634)
 
 
-@_kernel
+@_inline
 def _uniform(place: Any, seed: Any) -> Any:
     """Uniform in [-1/2, 1/2): a hash of 32 bits, so any thread can make any element's noise."""
     x = uint32(place) + uint32(seed)
@@ -81,7 +88,7 @@ def add_noise(f: Any, step: Any, seed: Any, values: Any, noise: Any) -> None:
                 values[i, r, j] = f[i, r, j] + u * step[i, j]
 
 
-@_kernel
+@_inline
 def _upper_tail(z: Any, density: Any) -> Any:
     """1 - Phi(z) of the standard normal, given its density at z."""
     t = float32(1.0) / (float32(1.0) + float32(0.2316419) * abs(z))
@@ -92,6 +99,17 @@ def _upper_tail(z: Any, density: Any) -> Any:
     p = p * t + float32(0.319381530)
     tail = density * t * p
     return float32(1.0) - tail if z < float32(0.0) else tail
+
+
+@_inline
+def _bits(d: Any, inverse: Any, tail: Any) -> Any:
+    """-log2 of the mass of (d - 1/2, d + 1/2) under the normal of deviation 1 / inverse, and of the floor's tail."""
+    half = float32(0.5)
+    size = abs(d)
+    a = (size - half) * inverse
+    b = (size + half) * inverse
+    upper = _upper_tail(a, _NORMAL * _exp(-half * a * a)) - _upper_tail(b, _NORMAL * _exp(-half * b * b))
+    return -_log2(max(upper, float32(0.0)) + tail)
 
 
 @_kernel
@@ -149,8 +167,6 @@ def forward(
             place = d * per_width
             tail = tail_mass / (one + place * place)
             p = max(_upper_tail(a, density_a) - _upper_tail(b, density_b), zero) + tail
-            row -= _log2(p)
-
             weight = _PER_LN2 / p
             slope = (density_a - density_b) * inverse
             by_d = weight * ((slope if d > zero else -slope) + per_mass * tail * tail * d)
@@ -160,6 +176,9 @@ def forward(
             by_f[i, j] = by_d * per_step
             by_sigma[i, j] = by_scale
             by_step[i, j] = -(by_d * d0 + by_scale)
+            whole = np.floor(d0 + half)
+            place = whole * per_width
+            row += _bits(whole, inverse, tail_mass / (one + place * place))
         total += float(row)
     return total
 

@@ -46,8 +46,10 @@ def quantise_and_rate(f: Tensor, model: Gaussian, noise: bool) -> tuple[Tensor, 
 
     With step = exp(log_q + log_factor), mu = m + s * mean and d = (f - mu) / step + u, the value is f + u * step
     and costs -log2(Phi((d + 1/2) / sigma) - Phi((d - 1/2) / sigma)) bits; sigma = s * exp(log deviation) / step,
-    kept within the scales of the tables. u is uniform noise, or what rounds d to an integer. Either way it is a constant to the gradient, so that
-    Q is pulled by the distortion of the values, sum(u * dL/dvalue), as well as by the rate.
+    kept within the scales of the tables. u is uniform noise, or what rounds d to an integer. Either way it is a
+    constant to the gradient, so that Q is pulled by the distortion of the values, sum(u * dL/dvalue), as well as
+    by the rate. With noise, the gradient is that of the noisy values' bits, but the number is what rounding would
+    cost: below two bits a value the noisy one is too large, by half at half a bit.
     """
     if f.device.type == "cpu" and f.dtype == torch.float32:
         arguments = (model.out, model.log_factor, model.log_q, model.m, model.s, model.mean_at, model.sigma_at, noise)
@@ -73,10 +75,16 @@ def quantise_and_rate_reference(f: Tensor, model: Gaussian, u: Tensor | None) ->
     d = d + u
 
     sigma = _Bound.apply(log_deviation + model.s.log() - log_step, LOG_SIGMA_MIN, LOG_SIGMA_MAX).exp()
-    size = d.abs()  # the upper tail of both ends: differences of small numbers, not of numbers near 1
+    bits = _bits(d, sigma)
+    return values, bits + (_bits(torch.round(d - u), sigma) - bits).detach()
+
+
+def _bits(d: Tensor, sigma: Tensor) -> Tensor:
+    """Bits of the residuals d, in steps, under zero-mean Gaussians; upper tails, as they lose no digits."""
+    size = d.abs()
     mass = _upper_tail((size - 0.5) / sigma) - _upper_tail((size + 0.5) / sigma)
     tail = TAIL_MASS / (1.0 + (d / TAIL_WIDTH) ** 2)
-    return values, -torch.log2(mass + tail).sum()
+    return -torch.log2(mass + tail).sum()
 
 
 def add_noise(f: Tensor, step: Tensor) -> Tensor:

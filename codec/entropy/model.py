@@ -282,12 +282,13 @@ class MultiDimensionEntropyModel(nn.Module):
 
     # ---------------------------------------------------------------- seal
 
-    def seal(self, features: Features | None = None, weight_bits: int = 16) -> SealedEntropyModel:
+    def seal(self, features: Features | None = None, weight_bits: int | None = None) -> SealedEntropyModel:
         """Round everything to the integers that a file carries.
 
         Args:
             features: what will be coded, if known: eta's prior is then fitted to it.
-            weight_bits: of the networks' weights, 4 to 16; fewer cost rate, not exactness.
+            weight_bits: of the networks' weights, 4 to 16; fewer cost rate, not exactness. By default what makes
+                the networks and the coded features together smallest, or 8 where the features are not known.
         """
         from .sealing import seal
 

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from .model import MultiDimensionEntropyModel
 
 Doubles = NDArray[np.float64]
+_TRIED_BITS = (4, 5, 6, 7, 8)
 _INPUT_UNIT = 1024  # at least so many integers per deviation of a context's channel
 
 
 @torch.no_grad()
-def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bits: int) -> SealedEntropyModel:
+def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bits: int | None) -> SealedEntropyModel:
     """See ``MultiDimensionEntropyModel.seal``. Raises: OptionError ``bad-weight-bits``, ``not-finite``."""
+    if weight_bits is None and features is not None:
+        sealed = [seal(model, features, bits) for bits in _TRIED_BITS]
+        return min(sealed, key=lambda one: len(one.to_bytes()) + sum(one.estimate_bits(features).values()) / 8)
+    weight_bits = 8 if weight_bits is None else weight_bits
     if not 4 <= weight_bits <= 16:
         raise OptionError("bad-weight-bits", f"weights of {weight_bits} bits; 4 to 16 are possible")
     bad = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
