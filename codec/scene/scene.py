@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..camera import Camera, Similarity
 from ..errors import SceneError
 from .cache import ImageCache
-from .capture import Capture, Frame, InitialCloud, Shot
+from .capture import Capture, Frame, InitialCloud, Lens, Shot
 from .checks import safe_name, scene_error
 from .cloud import cloud_from_file, prepare_cloud
 from .detect import detect_layout, read_capture
@@ -104,7 +104,7 @@ def load_scene(
     views = Views(
         frames,
         [shot.source for shot in capture.shots],
-        [shot.lens for shot in capture.shots],
+        [_stored_lens(shot) for shot in capture.shots],
         background,
         ImageCache(int(cache_gb * 1e9)),
     )
@@ -150,6 +150,11 @@ def _working_cameras(shots: Sequence[Shot], downscale: float, root: Path) -> lis
             )
         cameras.append(shot.camera.resized(width, height))
     return cameras
+
+
+def _stored_lens(shot: Shot) -> Lens:
+    """The lens with its skew in pixels of the stored image; the other coefficients know no pixels."""
+    return replace(shot.lens, skew=shot.lens.skew * shot.source.width / shot.camera.width)
 
 
 def _frames(shots: Sequence[Shot], cameras: Sequence[Camera]) -> list[Frame]:

@@ -31,6 +31,7 @@ class Views:
         background: ArrayLike,
         cache: ImageCache,
     ) -> None:
+        """``lenses[i].skew`` is in pixels of ``sources[i]``."""
         self.frames = tuple(frames)
         self.background: NDArray[np.float32] = np.asarray(background, np.float32).reshape(3)
         self.has_alpha = any(source.has_alpha for source in sources)
@@ -94,7 +95,5 @@ class Views:
         if self.has_alpha and image.shape[2] == 3:
             image = np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
         if not lens.is_pinhole:
-            stored = frame.camera.resized(source.width, source.height)
-            skew = lens.skew * source.width / frame.camera.width
-            image = undistort(image, stored, replace(lens, skew=skew))
+            image = undistort(image, frame.camera.resized(source.width, source.height), lens)
         return area_resize(image, frame.camera.width, frame.camera.height)
