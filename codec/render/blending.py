@@ -113,11 +113,10 @@ def blend_splat(state: Any, rows: Any, row: int, origin_x: float, origin_y: floa
 
 @njit
 def write_tile(
-    state: Any, image: Any, alphas: Any, background: Any, x: int, y: int, width: int, height: int
+    state: Any, image: Any, alphas: Any, channels: int, background: Any, x: int, y: int, width: int, height: int
 ) -> None:
     """Composes a finished tile over the background, into the image and the alpha plane."""
-    channels = len(background)
-    step = LANES * (1 + channels)
+    step = LANES * (1 + len(background))
     for row in range(min(TILE, height - y)):
         for column in range(min(TILE, width - x)):
             place = ((column // LANES) * TILE + row) * step + column % LANES
@@ -131,13 +130,13 @@ def write_tile(
 
 @kernel
 def blend(
-    rows: Any, stride: int, table: Any, background: Any, width: int, height: int, tiles_x: int,
+    rows: Any, stride: int, table: Any, channels: int, background: Any, width: int, height: int, tiles_x: int,
     counter: Any, schedule: Any, tile_starts: Any, entries: Any, order: Any, image: Any, alphas: Any, weights: Any,
 ) -> None:
     """Every thread's share of the forward pass: sorts and blends tiles.
 
     Args:
-        background: a tuple of as many float32 as there are channels.
+        background: a tuple of float32; its length is the number of channels with their padding.
         counter: (>= 1,) int64, zero.
         schedule: (tiles,) the tiles, the longest lists first.
         order: (pairs, 2) int32, out: each tile's splat and pair, front to back.
@@ -169,7 +168,7 @@ def blend(
                 for rest in range(i + 1, end):
                     weights[order[rest, 1]] = np.float32(0.0)
                 break
-        write_tile(state, image, alphas, background, x, y, width, height)
+        write_tile(state, image, alphas, channels, background, x, y, width, height)
 
 
 @njit
@@ -235,7 +234,7 @@ def blend_splat_gradient(
 
 @njit
 def load_tile(
-    state: Any, image: Any, alphas: Any, image_gradient: Any, alpha_gradient: Any, background: Any,
+    state: Any, image: Any, alphas: Any, image_gradient: Any, alpha_gradient: Any, channels: int, background: Any,
     x: int, y: int, width: int, height: int,
 ) -> None:
     """Prepares a tile for the backward pass.
@@ -243,8 +242,7 @@ def load_tile(
     Per pixel the loss is linear in the light that arrives: g . image + g_alpha alpha. All of it is still to come:
     what the splats bring is g . (image - T background), what the background brings T (g . background - g_alpha).
     """
-    channels = len(background)
-    step = LANES * (2 + channels)
+    step = LANES * (2 + len(background))
     for row in range(min(TILE, height - y)):
         for column in range(min(TILE, width - x)):
             place = ((column // LANES) * TILE + row) * step + column % LANES
@@ -260,7 +258,7 @@ def load_tile(
 
 @kernel
 def blend_gradient(
-    rows: Any, stride: int, table: Any, background: Any, width: int, height: int, tiles_x: int,
+    rows: Any, stride: int, table: Any, channels: int, background: Any, width: int, height: int, tiles_x: int,
     counter: Any, schedule: Any, tile_starts: Any, order: Any, image: Any, alphas: Any,
     image_gradient: Any, alpha_gradient: Any, out: Any, out_stride: int,
 ) -> None:
@@ -282,7 +280,7 @@ def blend_gradient(
             continue
         x, y = tile % tiles_x * TILE, tile // tiles_x * TILE
         state[:] = np.float32(0.0)
-        load_tile(state, image, alphas, image_gradient, alpha_gradient, background, x, y, width, height)
+        load_tile(state, image, alphas, image_gradient, alpha_gradient, channels, background, x, y, width, height)
         for i in range(start, end):
             prefetch(rows, np.intp(order[min(i + 8, end - 1), 0]) * stride)
             row = np.intp(order[i, 0]) * stride

@@ -13,7 +13,7 @@ from ..camera import Camera
 from ..errors import OptionError
 from ..gaussians import Gaussians
 from . import blending, projection, tiling
-from .layout import CHUNKS, TILE, pack, row_stride
+from .layout import CHUNKS, TILE, pack, padded_channels, row_stride
 from .pool import run, thread_count
 from .simd import LANES
 from .types import RasterSettings, Render
@@ -23,7 +23,7 @@ def render_cpu(gaussians: Gaussians, camera: Camera, background: Tensor, setting
     """Draw on this machine's processor. See :func:`adcgs.render.render`."""
     tensors = (gaussians.means, gaussians.quaternions, gaussians.scales, gaussians.opacities, gaussians.colors)
     if gaussians.means.device.type != "cpu" or gaussians.means.dtype != torch.float32:
-        raise OptionError("not-cpu-float32", "backend 'cpu' needs float32 tensors on the CPU: move them with .cpu().float()")
+        raise OptionError("not-cpu-float32", "backend 'cpu' needs float32 tensors on the CPU: use .cpu().float()")
     wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     frame = Frame(gaussians, camera, background, settings)
     frame.project()
@@ -58,7 +58,8 @@ class Frame:
             flat(tensor) for tensor in (gaussians.means, gaussians.quaternions, gaussians.scales, gaussians.opacities)
         )
         self.colors = flat(gaussians.colors)
-        self.background = tuple(np.float32(value) for value in background.tolist())
+        padding = [0.0] * (padded_channels(self.channels) - self.channels)
+        self.background = tuple(np.float32(value) for value in background.tolist() + padding)
         self.table = pack(camera, settings)
         self.threads = thread_count()
 
@@ -71,7 +72,7 @@ class Frame:
         self.means2d = torch.empty(self.count, 2)
         tile_counts, pair_counts = np.zeros((CHUNKS, tiles), np.int32), np.empty(CHUNKS, np.int64)
         self._run(
-            projection.project, *self.geometry, self.colors, self.background, self.table, _counter(),
+            projection.project, *self.geometry, self.colors, self.channels, self.table, _counter(),
             self.rows, self.stride, depths, self.radii.numpy(), flat(self.means2d),
             self.tiles_x, self.tiles_y, tile_counts, pair_counts,
         )  # fmt: skip
@@ -96,8 +97,8 @@ class Frame:
         self.order = np.empty((self.pairs, 2), np.int32)
         weights = np.empty(self.pairs, np.float32)
         self._run(
-            blending.blend, self.rows, self.stride, self.table, self.background, self.width, self.height, self.tiles_x,
-            _counter(), self.schedule, self.tile_starts, self.entries, self.order, flat(image), flat(alpha), weights,
+            blending.blend, self.rows, self.stride, self.table, self.channels, self.background, self.width, self.height,
+            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.entries, self.order, flat(image), flat(alpha), weights,
         )  # fmt: skip
         del self.entries
         return image, alpha, weights
@@ -112,18 +113,18 @@ class Frame:
         self, image: Tensor, alpha: Tensor, image_gradient: Tensor, alpha_gradient: Tensor
     ) -> tuple[Tensor, ...]:
         """Of means2d, means, quaternions, scales, opacities, colors."""
-        pair_stride = LANES * -(-(6 + self.channels) // LANES)
+        pair_stride = LANES * -(-(6 + len(self.background)) // LANES)
         pair_rows = np.empty(self.pairs * pair_stride, np.float32)
         self._run(
-            blending.blend_gradient, self.rows, self.stride, self.table, self.background, self.width, self.height,
-            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.order, flat(image), flat(alpha),
+            blending.blend_gradient, self.rows, self.stride, self.table, self.channels, self.background, self.width,
+            self.height, self.tiles_x, _counter(), self.schedule, self.tile_starts, self.order, flat(image), flat(alpha),
             flat(image_gradient), flat(alpha_gradient), pair_rows, pair_stride,
         )  # fmt: skip
         # The kernel writes whole vectors of primitives; what hangs over is cut off.
         widths = {"means": 3, "quaternions": 4, "scales": 3, "opacities": 1, "colors": self.channels, "means2d": 2}
         out = {name: torch.empty(self.count + LANES, width) for name, width in widths.items()}
         self._run(
-            projection.pull_back, *self.geometry, self.background, self.table, _counter(),
+            projection.pull_back, *self.geometry, self.channels, self.table, _counter(),
             self.rows, self.stride, self.pair_bounds, pair_rows, pair_stride, *(flat(value) for value in out.values()),
         )  # fmt: skip
         out = {name: value[: self.count] for name, value in out.items()}

@@ -12,13 +12,14 @@ from .types import RasterSettings, Render
 
 BACKENDS = ("auto", "cpu", "cuda", "reference")
 MAX_CHANNELS = 8
+DEFAULTS = RasterSettings()
 
 
 def render(
     gaussians: Gaussians,
     camera: Camera,
     background: Tensor,
-    settings: RasterSettings = RasterSettings(),
+    settings: RasterSettings = DEFAULTS,
     backend: str = "auto",
 ) -> Render:
     """Draw primitives as a camera sees them.

@@ -28,9 +28,14 @@ FX, FY, CX, CY, MIN_X, MAX_X, MIN_Y, MAX_Y, WIDTH, HEIGHT = range(12, 22)
 BLUR, NEAR, ALPHA_MIN, LOG_ALPHA_MIN, ALPHA_MAX, STOP = range(22, 28)
 
 
+def padded_channels(channels: int) -> int:
+    """Blending is compiled for 3, 4 and 8 channels; others are filled up with zeros."""
+    return 3 if channels <= 3 else 4 if channels == 4 else 8
+
+
 def row_stride(channels: int) -> int:
     """Floats per row: whole 64-byte cache lines."""
-    return 16 * math.ceil((COLOR + channels) / 16)
+    return 16 * math.ceil((COLOR + padded_channels(channels)) / 16)
 
 
 def pack(camera: Camera, settings: RasterSettings) -> NDArray[np.float32]:

@@ -15,9 +15,13 @@ from numba import njit
 from . import layout as at_
 from .jit import kernel
 from .layout import CHUNKS, WHITEN
+from .layout import padded_channels as _padded_channels
 from .simd import LANES, at, fetch_add, fma, gather, load, log2, maximum, minimum, scatter, select, splat, store
 from .simd import square_root as sqrt
 from .tiling import chunk_bounds, count_tiles
+
+
+padded_channels = njit(_padded_channels)
 
 
 @njit
@@ -27,9 +31,15 @@ def cam(table: Any, index: int) -> Any:
 
 
 @njit
+def columns(table: Any, first: int, last: int) -> Any:
+    """The three columns of an (M, 3) table, for one block of primitives."""
+    return gather(table, first, last, 3, 0), gather(table, first, last, 3, 1), gather(table, first, last, 3, 2)
+
+
+@njit
 def to_camera(means: Any, first: int, last: int, table: Any) -> Any:
     """Camera-space centre, a tuple of three."""
-    x, y, z = gather(means, first, last, 3, 0), gather(means, first, last, 3, 1), gather(means, first, last, 3, 2)
+    x, y, z = columns(means, first, last)
     out_x = fma(cam(table, 0), x, fma(cam(table, 1), y, fma(cam(table, 2), z, cam(table, at_.TRANSLATION))))
     out_y = fma(cam(table, 3), x, fma(cam(table, 4), y, fma(cam(table, 5), z, cam(table, at_.TRANSLATION + 1))))
     out_z = fma(cam(table, 6), x, fma(cam(table, 7), y, fma(cam(table, 8), z, cam(table, at_.TRANSLATION + 2))))
@@ -108,7 +118,7 @@ def project_block(
 
     qw, qx, qy, qz, _ = unit_quaternion(quaternions, first, last)
     u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
-    s_0, s_1, s_2 = gather(scales, first, last, 3, 0), gather(scales, first, last, 3, 1), gather(scales, first, last, 3, 2)
+    s_0, s_1, s_2 = columns(scales, first, last)
     m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
     a, b, c, determinant = covariance(m_x, m_y, cam(table, at_.BLUR))
 
@@ -144,7 +154,7 @@ def project_block(
 
 @kernel
 def project(
-    means: Any, quaternions: Any, scales: Any, opacities: Any, colors: Any, like: Any, table: Any,
+    means: Any, quaternions: Any, scales: Any, opacities: Any, colors: Any, channels: int, table: Any,
     counter: Any, rows: Any, stride: int, depths: Any, radii: Any, means2d: Any,
     tiles_x: int, tiles_y: int, tile_counts: Any, pair_counts: Any,
 ) -> None:
@@ -152,7 +162,6 @@ def project(
 
     Args:
         means, quaternions, scales, opacities, colors: the primitives, each flattened.
-        like: a tuple of as many float32 as there are channels.
         counter: (>= 1,) int64, zero.
         rows: (M + LANES) rows of :mod:`layout`, out.
         depths: (M + LANES,), out.
@@ -161,7 +170,7 @@ def project(
         tile_counts: (CHUNKS, tiles) int32, zero, out: splats of the chunk that touch the tile.
         pair_counts: (CHUNKS,) int64, out: the sum over tiles.
     """
-    count, channels = opacities.size, len(like)
+    count, padded = opacities.size, padded_channels(channels)
     while True:
         chunk = fetch_add(counter, 0, 1)
         if chunk >= CHUNKS:
@@ -173,6 +182,8 @@ def project(
             row = i * stride
             for channel in range(channels):
                 rows[row + at_.COLOR + channel] = colors[i * channels + channel]
+            for channel in range(channels, padded):
+                rows[row + at_.COLOR + channel] = np.float32(0.0)
             means2d[2 * i], means2d[2 * i + 1] = rows[row + at_.MEAN_X], rows[row + at_.MEAN_Y]
             radius = max(rows[row + at_.HALF_X], rows[row + at_.HALF_Y])
             radii[i] = int(min(radius, 1e9)) + (1 if radius > 0 else 0)
@@ -200,7 +211,7 @@ def pull_back_block(
     row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
     qw, qx, qy, qz, inverse_length = unit_quaternion(quaternions, first, last)
     u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
-    s_0, s_1, s_2 = gather(scales, first, last, 3, 0), gather(scales, first, last, 3, 1), gather(scales, first, last, 3, 2)
+    s_0, s_1, s_2 = columns(scales, first, last)
     m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
 
     r, p = gather(rows, first, last, stride, at_.R), gather(rows, first, last, stride, at_.P)
@@ -268,7 +279,7 @@ def pull_back_block(
 
 @kernel
 def pull_back(
-    means: Any, quaternions: Any, scales: Any, opacities: Any, like: Any, table: Any,
+    means: Any, quaternions: Any, scales: Any, opacities: Any, channels: int, table: Any,
     counter: Any, rows: Any, stride: int, pair_bounds: Any, pair_rows: Any, pair_stride: int,
     g_means: Any, g_quaternions: Any, g_scales: Any, g_opacities: Any, g_colors: Any, g_means2d: Any,
 ) -> None:
@@ -280,7 +291,7 @@ def pull_back(
         pair_rows: (pairs * pair_stride,) from :func:`blending.blend_gradient`.
         g_...: gradients like the attributes, with room for M + LANES rows; out.
     """
-    count, channels = opacities.size, len(like)
+    count = opacities.size
     sums = np.zeros(LANES * pair_stride, np.float32)
     while True:
         chunk = fetch_add(counter, 0, 1)

@@ -104,9 +104,10 @@ def splat_alphas(
     dx = columns[None, None, :] - means2d[:, 0, None, None]
     dy = rows[None, :, None] - means2d[:, 1, None, None]
     a, b, c = (entry[:, None, None] for entry in (cov2d[:, 0, 0], cov2d[:, 0, 1], cov2d[:, 1, 1]))
-    power = 0.5 * (c * dx * dx - 2 * b * dx * dy + a * dy * dy) / (a * c - b * b)
+    determinant = a * c - b * b  # 0 only without blur, for what has no width: not drawn
+    power = 0.5 * (c * dx * dx - 2 * b * dx * dy + a * dy * dy) / torch.where(determinant > 0, determinant, 1.0)
     alphas = (opacities[:, None, None] * torch.exp(-power)).clamp(max=settings.alpha_max)
-    return torch.where(alphas >= settings.alpha_min, alphas, 0.0)
+    return torch.where((determinant > 0) & (alphas >= settings.alpha_min), alphas, 0.0)
 
 
 def blend(alphas: Tensor, stop: float) -> tuple[Tensor, Tensor]:
