@@ -46,7 +46,7 @@ SPLITS = ("train", "val", "test")
 MAX_IMAGE_SIDE = 1 << 14
 MAX_IMAGE_PIXELS = 1 << 26
 MAX_CAMERA_ID = 1 << 20
-MAX_VIEWS = 1 << 18
+MAX_VIEWS = 1 << 16
 """Columns can be free, so nothing but this bounds what a small section can ask for."""
 
 _INTRINSICS_BYTES = 18
@@ -129,11 +129,11 @@ def unpack_cameras(data: bytes, frame_count: int, source: str = "cameras") -> li
         lens_of = read_column(cursor, count, "intrinsics of views", 0, len(lenses) - 1)
         pose_of = read_column(cursor, count, "poses of views", 0, len(poses) - 1)
         names = read_names(cursor, count)
-        for row in range(count):
-            key = int(lens_of[row]), int(pose_of[row])
-            if key not in cameras:
-                cameras[key] = Camera(*lenses[key[0]], poses[key[1]])
-            views.append(CameraView(names[row], split, int(ids[row]), times[row], cameras[key]))
+        keys = list(zip(lens_of.tolist(), pose_of.tolist(), strict=True))
+        for lens, pose in set(keys) - cameras.keys():
+            cameras[lens, pose] = Camera(*lenses[lens], poses[pose])
+        columns = zip(names, ids.tolist(), times, keys, strict=True)
+        views += [CameraView(name, split, identity, time, cameras[key]) for name, identity, time, key in columns]
     cursor.finish()
     return views
 
@@ -241,7 +241,7 @@ def _read_times(cursor: Cursor, count: int, frame_count: int) -> list[float]:
     code = cursor.varint("coding of times", 0, _MAX_DENOMINATOR)
     if code != 1:
         denominator = code - 1 if code else max(frame_count - 1, 1)
-        return [int(step) / denominator for step in read_column(cursor, count, "times", 0, denominator)]
+        return [step / denominator for step in read_column(cursor, count, "times", 0, denominator).tolist()]
     times = np.frombuffer(cursor.take(8 * count, "times"), dtype="<f8")
     if not np.all((times >= 0) & (times <= 1)):
         raise cursor.fail("bad-camera", "times", "are not all in [0, 1]")

@@ -25,6 +25,14 @@ CODES: dict[str, str] = {
     "bad-name": "a name is not printable text, or would escape the folder it is written to",
     "bad-index": "an index points outside of its table",
     "bad-networks": "the networks section's encoding is unknown or inconsistent",
-    "bad-stream": "an entropy-coded stream does not decode to what was announced",
+    "bad-stream": "the stream of eight-bit weights does not decode to what was announced",
+    "bad-entropy-config": "the header's settings are none that an entropy model can have",
+    "bad-entropy-parameters": "the entropy section is damaged",
+    "missing-component": "a coded component is not in the file and cannot be done without",
+    "unknown-component": "a coded component that the configuration does not have",
+    "bad-count": "a number of symbols that no file can have",
+    "corrupt-stream": "an entropy-coded stream holds what no encoder writes",
+    "positions-truncated": "the positions section ends before its points do",
+    "positions-malformed": "the positions section holds what no encoder writes",
 }
-"""Stable kebab-case code to one sentence; the reader of this room raises no other."""
+"""Stable kebab-case code to one sentence; no reader of a file raises another."""

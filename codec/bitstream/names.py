@@ -88,9 +88,12 @@ def read_names(cursor: Cursor, count: int) -> list[str]:
     for index, (pieces, widths) in enumerate(templates):
         users = order[starts[index] : starts[index + 1]]
         numbers = [read_column(cursor, len(users), "numbers of names", 0, 10**_MAX_DIGITS - 1) for _ in widths]
-        for row, user in enumerate(users):
-            fields = [f"{column[row]:0{width}d}" for column, width in zip(numbers, widths, strict=True)]
-            names[user] = pieces[0] + "".join(a + b for a, b in zip(fields, pieces[1:], strict=True))
+        fields = [
+            [f"{number:0{width}d}{piece}" for number in column.tolist()]
+            for column, width, piece in zip(numbers, widths, pieces[1:], strict=True)
+        ]
+        for user, *parts in zip(users.tolist(), *fields, strict=True):
+            names[user] = "".join((pieces[0], *parts))
     for name in set(names):
         if safe_name(name) != name:
             raise cursor.fail(

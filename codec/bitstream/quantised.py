@@ -109,6 +109,8 @@ def _decode(cursor: Cursor, sizes: Sequence[int]) -> Int64:
     words = np.frombuffer(cursor.take(4 * count, "weights"), dtype="<u4").astype(np.uint32)
     total = sum(sizes)
     # Shared evidence keeps every probability under 0.41, so a symbol costs more than a bit.
+    if total == 0 and count > 0:
+        raise cursor.fail("bad-stream", "weights", "are none, in a stream that is not empty")
     if total > 32 * count:
         raise cursor.fail("count-exceeds-data", "weights", f"are {total} in a stream of {4 * count} bytes")
     coder, tables, at = constriction.stream.queue.RangeDecoder(words), _Tables(), 0

@@ -25,6 +25,12 @@ def code_of(data: bytes, **options: bool) -> str:
     return caught.value.code
 
 
+def read_all(data: bytes) -> None:
+    container = Container.from_bytes(data)
+    for name in container.names:
+        container.read(name)
+
+
 def by_hand(
     rows: list[tuple[int, int, int]], payload: bytes, count: int | None = None, version: bytes = b"\1\0"
 ) -> bytes:
@@ -71,9 +77,7 @@ def test_every_single_flipped_bit_is_noticed() -> None:
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BitstreamError):
-            container = Container.from_bytes(bytes(damaged))
-            for name in container.names:
-                container.read(name)
+            read_all(bytes(damaged))
 
 
 def test_every_cut_is_refused_by_default_and_read_as_far_as_it_goes_on_request() -> None:

@@ -16,7 +16,7 @@ def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=10_000, help="number of inputs")
-    parser.add_argument("--target", choices=TARGETS, default="decode")
+    parser.add_argument("--target", choices=[name for name in TARGETS if name != "dying"], default="decode")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("out/fuzz"), help="folder for findings")

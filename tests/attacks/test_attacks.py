@@ -1,0 +1,39 @@
+"""Every file of the corpus is refused with its code, in one line, in little time and memory."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from adcgs import AdcError
+from adcgs.decode import open_scene
+
+from .corpus import Attack, attacks
+
+CORPUS = list(attacks())
+
+
+@pytest.mark.parametrize("attack", CORPUS, ids=[attack.name for attack in CORPUS])
+def test_it_is_refused_as_expected(attack: Attack, tmp_path: Path) -> None:
+    path = tmp_path / "attack.adc"
+    path.write_bytes(attack.data)
+    tracemalloc.start()
+    start = time.monotonic()
+    code, message = None, ""
+    try:
+        open_scene(path)
+    except AdcError as error:
+        code, message = error.code, str(error)
+    seconds = time.monotonic() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert code == attack.code, message
+    assert "\n" not in message
+    assert seconds < 10
+    assert peak < 200e6
+
+
+def test_names_are_distinct() -> None:
+    assert len({attack.name for attack in CORPUS}) == len(CORPUS)
