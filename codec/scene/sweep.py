@@ -22,7 +22,9 @@ PLANES = 48
 WINDOW = 2  # the cost is averaged over (2 WINDOW + 1)^2 pixels
 NEIGHBOURS = 4
 CLEARNESS = 0.45  # the best cost over the median cost of all depths, at most
+MIN_CONTRAST = 0.01  # the median cost, at least: else there is no texture to tell depths apart
 MAX_COST = 0.08  # mean colour difference in [0, 1] of a match, at most
+_UNSEEN = 1.0  # stands for a cost where there is none; the largest colour difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +73,22 @@ def _match(
     costs = np.stack([_cost(image, others, camera.center + depth * rays) for depth in planes])  # (D, H, W)
     best = costs.argmin(axis=0)
     least = np.take_along_axis(costs, best[None], 0)[0]
-    clear = (least < MAX_COST) & (least < CLEARNESS * np.median(costs, axis=0))
+    seen = (costs < _UNSEEN).sum(axis=0)
+    # The median over the planes that are in view: unseen ones sort last.
+    usual = np.take_along_axis(np.sort(costs, axis=0), np.maximum(seen // 2, 0)[None], 0)[0]
+    clear = (seen >= PLANES // 4) & (least < MAX_COST) & (least < CLEARNESS * usual) & (usual > MIN_CONTRAST)
     clear &= (best > 0) & (best < PLANES - 1)  # a match at the end of the range is none
     return (camera.center + planes[best][..., None] * rays)[clear], image.rgb[clear]
 
 
 def _cost(image: _Image, others: list[_Image], points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Mean colour difference over a window to the better half of the other images, (H, W)."""
+    """Mean colour difference over a window to the better half of the other images, (H, W).
+
+    It is ``_UNSEEN`` where fewer than those have the point in view.
+    """
     height, width = points.shape[:2]
     flat = points.reshape(-1, 3)
-    costs = np.full((len(others), height, width), 1.0, np.float32)
+    costs = np.full((len(others), height, width), _UNSEEN, np.float32)
     for cost, other in zip(costs, others, strict=True):
         pixels, depth = other.camera.project(flat)
         size = (other.camera.width, other.camera.height)
@@ -88,8 +96,11 @@ def _cost(image: _Image, others: list[_Image], points: NDArray[np.float64]) -> N
         colors = _bilinear(other.rgb, pixels[inside])
         difference = np.abs(colors - image.rgb.reshape(-1, 3)[inside]).mean(axis=1)
         cost.reshape(-1)[inside] = difference
-    better = np.sort(costs, axis=0)[: max(1, (len(others) + 1) // 2)].mean(axis=0)
-    return _box_mean(better, WINDOW)
+    better = np.sort(costs, axis=0)[: max(1, (len(others) + 1) // 2)]
+    unseen = better[-1] >= _UNSEEN
+    seen = np.where(unseen, np.float32(0), np.float32(1))
+    smooth = _box_mean(better.mean(axis=0) * seen, WINDOW) / np.maximum(_box_mean(seen, WINDOW), 1e-6)
+    return np.where(unseen, np.float32(_UNSEEN), np.minimum(smooth, np.float32(0.99)))
 
 
 def _bilinear(image: NDArray[np.float32], pixels: NDArray[np.float64]) -> NDArray[np.float32]:
