@@ -31,6 +31,7 @@ import numpy as np
 from adcgs.errors import AdcError
 from adcgs.evaluation import pictures
 from adcgs.evaluation.metrics import psnr
+from adcgs.evaluation.smoothness import largest_jump
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, write_csv
 from adcgs.scene import detect_layout
 
@@ -48,6 +49,7 @@ QUALITY = [
     Column("psnr_model", "PSNR in memory", ".2f"),
     Column("psnr_loss", "lost by coding", ".3f"),
     Column("fps", "fps", ".1f"),
+    Column("jump", "largest jump", ".1f"),
 ]
 BYTES = [
     Column("scene", "scene"),
@@ -215,6 +217,7 @@ def _measure(name: str, settings: Settings, folder: Path) -> dict[str, Value]:
         row = make_row(name, report, sizes, scores)
         row["psnr_frames"] = _psnr_of_frames(images / "truth", frames)
         smooth = _smooth_frames(file, Path(empty), threads, folder)
+    row["jump"] = largest_jump(smooth)
     make_pictures(scores, images, smooth, folder)
     shutil.rmtree(images)
     return row
@@ -342,7 +345,8 @@ def write_tables(rows: Sequence[Mapping[str, Value]], settings: Settings, output
         f"{length} of training a scene{extra}; {settings.threads} thread(s) a command, {jobs} scene(s) at a time, "
         f"{platform.machine()}, {os.cpu_count()} cores. Measured from the decoded file on held-out views. "
         "PSNR in dB; 'moving': over the pixels that change before a fixed camera. 'Lost by coding': PSNR of the model "
-        "in memory less that of the file, on the same views.\n"
+        "in memory less that of the file, on the same views. 'Largest jump': the largest change between two of "
+        f"{SMOOTH_INSTANTS} instants before a camera at rest, over the median of its neighbours' (1 is even motion).\n"
     ]
     for columns in (QUALITY, BYTES):
         shown = [c for c in columns if any(row.get(c.key) is not None for row in good)]
