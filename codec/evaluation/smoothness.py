@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import OptionError
 from .pictures import Picture
@@ -16,10 +18,9 @@ FLOOR = 0.05
 """Levels of 255: smaller changes are rounding, not motion."""
 
 
-def steps(frames: Sequence[Picture]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def steps(frames: Sequence[Picture]) -> NDArray[np.float64]:
     """Mean absolute change from each frame to the next, in levels of 255, (len(frames) - 1,)."""
-    pairs = zip(frames[:-1], frames[1:], strict=True)
-    return np.array([np.abs(b.astype(np.int16) - a.astype(np.int16)).mean() for a, b in pairs])
+    return np.array([np.abs(b.astype(np.int16) - a.astype(np.int16)).mean() for a, b in pairwise(frames)])
 
 
 def largest_jump(frames: Sequence[Picture]) -> float:
