@@ -70,10 +70,11 @@ class Frame:
         depths = np.empty(padded, np.float32)
         self.radii = torch.empty(self.count, dtype=torch.int32)
         self.means2d = torch.empty(self.count, 2)
+        boxes = np.empty(self.count, np.int64)
         tile_counts, pair_counts = np.zeros((CHUNKS, tiles), np.int32), np.empty(CHUNKS, np.int64)
         self._run(
             projection.project, *self.geometry, self.colors, self.channels, self.table, _counter(),
-            self.rows, self.stride, depths, self.radii.numpy(), flat(self.means2d),
+            self.rows, self.stride, depths, self.radii.numpy(), flat(self.means2d), boxes,
             self.tiles_x, self.tiles_y, tile_counts, pair_counts,
         )  # fmt: skip
         self.pairs = int(pair_counts.sum())
@@ -83,10 +84,10 @@ class Frame:
         tiling.prefix_sums(tile_counts, pair_counts, self.tile_starts, pair_starts)
         self.pair_bounds = np.empty(self.count + 1, np.int32)
         self.pair_bounds[self.count] = self.pairs
-        self.entries = np.empty((self.pairs, 4), np.int32)
+        self.entries = np.empty(4 * self.pairs, np.int32)
         self._run(
-            tiling.fill_tiles, self.rows, self.stride, depths.view(np.int32), self.count, self.tiles_x, self.tiles_y,
-            _counter(), tile_counts, pair_starts, self.pair_bounds, self.entries,
+            tiling.fill_tiles, self.rows, self.stride, depths.view(np.int32), boxes, self.tiles_x, _counter(),
+            tile_counts, pair_starts, self.pair_bounds, self.entries,
         )  # fmt: skip
         # The longest lists first: no thread is left with a long one at the end.
         self.schedule = np.argsort(-np.diff(self.tile_starts), kind="stable")

@@ -14,12 +14,27 @@ from numba import njit
 
 from . import layout as at_
 from .jit import kernel
-from .layout import CHUNKS, WHITEN
+from .layout import CHUNKS, TILE, WHITEN
 from .layout import padded_channels as _padded_channels
-from .simd import LANES, at, fetch_add, fma, gather, load, log2, maximum, minimum, scatter, select, splat, store
+from .simd import (
+    LANES,
+    at,
+    fetch_add,
+    floor,
+    fma,
+    gather,
+    load,
+    log2,
+    maximum,
+    minimum,
+    put,
+    scatter,
+    select,
+    splat,
+    store,
+)
 from .simd import square_root as sqrt
-from .tiling import chunk_bounds, count_tiles
-
+from .tiling import chunk_bounds, count_tiles, pack_box
 
 padded_channels = njit(_padded_channels)
 
@@ -103,11 +118,22 @@ def clamp(value: Any, lower: Any, upper: Any) -> Any:
 
 
 @njit
+def tile_span(low: Any, high: Any, tiles: int, drawn: Any, spans: Any, column: int) -> None:
+    """First and past-the-end tile with a pixel centre in [low, high]; 0 and 0 if there is none."""
+    zero, half, one, tile = splat(0.0), splat(0.5), splat(1.0), splat(1.0 / TILE)
+    first = zero - floor(zero - maximum(low - half, zero))  # the ceiling
+    last = floor(minimum(high - half, splat(np.float32(tiles * TILE - 1))))
+    drawn = drawn & (first <= last)
+    scatter(spans, 0, 4, column, select(drawn, floor(first * tile), zero))
+    scatter(spans, 0, 4, column + 1, select(drawn, floor(last * tile) + one, zero))
+
+
+@njit
 def project_block(
     first: int, last: int, means: Any, quaternions: Any, scales: Any, opacities: Any, table: Any,
-    rows: Any, stride: int, depths: Any,
+    rows: Any, stride: int, depths: Any, tiles_x: int, tiles_y: int, spans: Any,
 ) -> None:
-    """Fills the geometry columns of LANES rows, and their depths."""
+    """Fills the geometry columns of LANES rows, their depths, and each box's tiles (x, end, y, end) in ``spans``."""
     x, y, z = to_camera(means, first, last, table)
     inverse_z = splat(1.0) / z
     mean_x = fma(cam(table, at_.FX), x * inverse_z, cam(table, at_.CX))
@@ -136,6 +162,8 @@ def project_block(
     drawn = drawn & (mean_x + half_x > splat(0.0)) & (mean_x - half_x < cam(table, at_.WIDTH))
     drawn = drawn & (mean_y + half_y > splat(0.0)) & (mean_y - half_y < cam(table, at_.HEIGHT))
 
+    tile_span(mean_x - half_x, mean_x + half_x, tiles_x, drawn, spans, 0)
+    tile_span(mean_y - half_y, mean_y + half_y, tiles_y, drawn, spans, 2)
     r = splat(WHITEN) / sqrt(a)
     p = splat(WHITEN) * sqrt(a / determinant)
     inverse_ac = splat(1.0) / (sqrt(a) * sqrt(c))
@@ -155,7 +183,7 @@ def project_block(
 @kernel
 def project(
     means: Any, quaternions: Any, scales: Any, opacities: Any, colors: Any, channels: int, table: Any,
-    counter: Any, rows: Any, stride: int, depths: Any, radii: Any, means2d: Any,
+    counter: Any, rows: Any, stride: int, depths: Any, radii: Any, means2d: Any, boxes: Any,
     tiles_x: int, tiles_y: int, tile_counts: Any, pair_counts: Any,
 ) -> None:
     """Every thread's share of the projection, and of counting the tiles that each splat touches.
@@ -167,27 +195,38 @@ def project(
         depths: (M + LANES,), out.
         radii: (M,) int32, out.
         means2d: (2 M,), out.
+        boxes: (M,) int64, out: the tiles of each splat's bounding box; see :func:`tiling.pack_box`.
         tile_counts: (CHUNKS, tiles) int32, zero, out: splats of the chunk that touch the tile.
         pair_counts: (CHUNKS,) int64, out: the sum over tiles.
     """
     count, padded = opacities.size, padded_channels(channels)
+    spans = np.zeros(4 * LANES, np.float32)
     while True:
         chunk = fetch_add(counter, 0, 1)
         if chunk >= CHUNKS:
             break
         start, end = chunk_bounds(chunk, count)
+        pairs = 0
         for first in range(start, end, LANES):
-            project_block(first, count - 1, means, quaternions, scales, opacities, table, rows, stride, depths)
-        for i in range(start, end):
-            row = i * stride
-            for channel in range(channels):
-                rows[row + at_.COLOR + channel] = colors[i * channels + channel]
-            for channel in range(channels, padded):
-                rows[row + at_.COLOR + channel] = np.float32(0.0)
-            means2d[2 * i], means2d[2 * i + 1] = rows[row + at_.MEAN_X], rows[row + at_.MEAN_Y]
-            radius = max(rows[row + at_.HALF_X], rows[row + at_.HALF_Y])
-            radii[i] = int(min(radius, 1e9)) + (1 if radius > 0 else 0)
-        pair_counts[chunk] = count_tiles(rows, stride, start, end, tiles_x, tiles_y, tile_counts[chunk])
+            project_block(
+                first, count - 1, means, quaternions, scales, opacities, table,
+                rows, stride, depths, tiles_x, tiles_y, spans,
+            )  # fmt: skip
+            for i in range(first, min(first + LANES, end)):
+                row = i * stride
+                for channel in range(channels):
+                    put(rows, row + at_.COLOR + channel, at(colors, i * channels + channel))
+                for channel in range(channels, padded):
+                    put(rows, row + at_.COLOR + channel, np.float32(0.0))
+                put(means2d, 2 * i, at(rows, row + at_.MEAN_X))
+                put(means2d, 2 * i + 1, at(rows, row + at_.MEAN_Y))
+                radius = max(at(rows, row + at_.HALF_X), at(rows, row + at_.HALF_Y))
+                put(radii, i, np.int32(min(np.ceil(radius), np.float32(1e9))))
+                place = 4 * (i - first)
+                box = pack_box(at(spans, place), at(spans, place + 1), at(spans, place + 2), at(spans, place + 3))
+                put(boxes, i, box)
+                pairs += count_tiles(rows, row, box, tiles_x, tile_counts[chunk])
+        pair_counts[chunk] = pairs
 
 
 @njit

@@ -190,6 +190,19 @@ def at(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def put(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index] = value of the same type, by flat index and as unchecked as :func:`at`."""
+    if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != value:
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _address(context, builder, sig.args[0], args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, value), codegen
+
+
+@intrinsic
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Asks for the cache line of an element that is needed soon."""
     if not isinstance(array, types.Array):
@@ -251,6 +264,17 @@ def square_root(typingctx: Any, a: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _call(builder, f"llvm.sqrt.v{LANES}f32", _VEC, *args)
+
+    return vec_t(vec_t), codegen
+
+
+@intrinsic
+def floor(typingctx: Any, a: Any) -> Any:
+    if a != vec_t:
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder, f"llvm.floor.v{LANES}f32", _VEC, *args)
 
     return vec_t(vec_t), codegen
 

@@ -6,7 +6,6 @@ splat, so that the gradient rows which tiles write come out grouped by splat.
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numba import njit
 from . import layout as at_
 from .jit import kernel
 from .layout import CHUNKS, TILE
-from .simd import LANES, fetch_add
+from .simd import LANES, at, fetch_add, put
 
 
 @njit
@@ -26,12 +25,16 @@ def chunk_bounds(chunk: int, count: int) -> tuple[int, int]:
 
 
 @njit
-def tile_span(low: float, high: float, tiles: int) -> tuple[int, int]:
-    """First and past-the-end tile with a pixel centre in [low, high]."""
-    first, last = max(low - 0.5, 0.0), min(high - 0.5, tiles * TILE - 1.0)
-    if last < first:
-        return 0, 0
-    return int(np.ceil(first)) // TILE, int(last) // TILE + 1
+def pack_box(x: float, x_end: float, y: float, y_end: float) -> int:
+    """A splat's first tile column and row, and how many it spans of each: 16 bits apiece; 0 if it touches none."""
+    first_x, first_y = np.int64(x), np.int64(y)
+    return first_x | first_y << 16 | (np.int64(x_end) - first_x) << 32 | (np.int64(y_end) - first_y) << 48
+
+
+@njit
+def unpack_box(box: int) -> tuple[int, int, int, int]:
+    """First tile column, first row, number of columns, number of rows."""
+    return box & 0xFFFF, box >> 16 & 0xFFFF, box >> 32 & 0xFFFF, box >> 48
 
 
 @njit
@@ -41,37 +44,39 @@ def band_columns(rows: Any, row: int, tile_y: int, tiles_x: int) -> tuple[int, i
     In units of the half box the ellipse's right edge is rho t + rho_c sqrt(1 - t^2) at height t, which is
     largest, 1, at t = rho; over a band of heights it is largest where the band comes closest to that.
     """
-    half_y = rows[row + at_.HALF_Y]
-    offset = tile_y * TILE + np.float32(0.5) - rows[row + at_.MEAN_Y]
-    top = min(max(offset / half_y, np.float32(-1.0)), np.float32(1.0))
-    bottom = min(max((offset + (TILE - 1)) / half_y, np.float32(-1.0)), np.float32(1.0))
-    rho, rho_c = rows[row + at_.RHO], rows[row + at_.RHO_C]
+    one, half = np.float32(1.0), np.float32(0.5)
+    half_x, half_y = at(rows, row + at_.HALF_X), at(rows, row + at_.HALF_Y)
+    offset = np.float32(tile_y * TILE) + half - at(rows, row + at_.MEAN_Y)
+    top = min(max(offset / half_y, -one), one)
+    bottom = min(max((offset + np.float32(TILE - 1)) / half_y, -one), one)
+    rho, rho_c = at(rows, row + at_.RHO), at(rows, row + at_.RHO_C)
     t = min(max(rho, top), bottom)
-    right = rho * t + rho_c * np.float32(sqrt(max(np.float32(0.0), 1 - t * t)))
+    right = rho * t + rho_c * np.sqrt(max(one - t * t, np.float32(0.0)))
     t = min(max(-rho, top), bottom)
-    left = rho * t - rho_c * np.float32(sqrt(max(np.float32(0.0), 1 - t * t)))
-    mean, half = rows[row + at_.MEAN_X], rows[row + at_.HALF_X]
-    slack = np.float32(0.02) + np.float32(1e-5) * half
-    return tile_span(mean + half * left - slack, mean + half * right + slack, tiles_x)
+    left = rho * t - rho_c * np.sqrt(max(one - t * t, np.float32(0.0)))
+    mean, slack = at(rows, row + at_.MEAN_X), np.float32(0.02) + np.float32(1e-5) * half_x
+    first = max(mean + half_x * left - slack - half, np.float32(0.0))
+    last = min(mean + half_x * right + slack - half, np.float32(tiles_x * TILE - 1))
+    if not first <= last:
+        return 0, 0
+    return np.int64(np.ceil(first)) // TILE, np.int64(last) // TILE + 1
 
 
 @njit
-def count_tiles(
-    rows: Any, stride: int, start: int, end: int, tiles_x: int, tiles_y: int, tile_counts: Any
-) -> int:
-    """Adds the splats from ``start`` to ``end`` to the counts of the tiles they touch; returns how many were added."""
+def count_tiles(rows: Any, row: int, box: int, tiles_x: int, tile_counts: Any) -> int:
+    """Adds one splat to the counts of the tiles it touches; returns to how many."""
+    x, y, columns, height = unpack_box(box)
+    if columns == 1 or height == 1:  # an ellipse touches all of a box one tile wide
+        for tile_y in range(y, y + height):
+            for tile in range(tile_y * tiles_x + x, tile_y * tiles_x + x + columns):
+                put(tile_counts, tile, np.int32(at(tile_counts, tile) + 1))
+        return columns * height
     total = 0
-    for i in range(start, end):
-        row = i * stride
-        half_y = rows[row + at_.HALF_Y]
-        if half_y > 0.0:
-            mean_y = rows[row + at_.MEAN_Y]
-            y_0, y_1 = tile_span(mean_y - half_y, mean_y + half_y, tiles_y)
-            for tile_y in range(y_0, y_1):
-                x_0, x_1 = band_columns(rows, row, tile_y, tiles_x)
-                for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
-                    tile_counts[tile] += 1
-                total += max(x_1 - x_0, 0)
+    for tile_y in range(y, y + height):
+        x_0, x_1 = band_columns(rows, row, tile_y, tiles_x)
+        for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
+            put(tile_counts, tile, np.int32(at(tile_counts, tile) + 1))
+        total += x_1 - x_0
     return total
 
 
@@ -99,41 +104,49 @@ def prefix_sums(tile_counts: Any, pair_counts: Any, tile_starts: Any, pair_start
     pair_starts[CHUNKS] = position
 
 
+@njit
+def enter(entries: Any, cursor: Any, tile: int, key: int, splat: int, pair: int) -> None:
+    """Appends a pair to a tile's list."""
+    place = np.intp(at(cursor, tile))
+    put(cursor, tile, np.int32(place + 1))
+    put(entries, 4 * place, np.int32(key))
+    put(entries, 4 * place + 1, np.int32(splat))
+    put(entries, 4 * place + 2, np.int32(pair))
+
+
 @kernel
 def fill_tiles(
-    rows: Any, stride: int, keys: Any, count: int, tiles_x: int, tiles_y: int,
+    rows: Any, stride: int, keys: Any, boxes: Any, tiles_x: int,
     counter: Any, cursors: Any, pair_starts: Any, pair_bounds: Any, entries: Any,
 ) -> None:
     """Every thread's share of writing the pairs into their tiles, in the order of the splats.
 
     Args:
-        keys: (>= count,) int32, the bits of positive depths, which sort like the depths.
+        keys: (>= M,) int32, the bits of positive depths, which sort like the depths.
+        boxes: (M,) int64; see :func:`pack_box`.
         counter: (>= 1,) int64, zero.
         cursors: (CHUNKS, tiles) int32 from :func:`prefix_sums`; consumed.
-        pair_bounds: (count + 1,) int32, out: splat i has the pairs from [i] to [i + 1].
-        entries: (pairs, 4) int32, out: key, splat, pair, nothing.
+        pair_bounds: (M + 1,) int32, out: splat i has the pairs from [i] to [i + 1].
+        entries: (4 pairs,) int32, out: key, splat, pair, nothing.
     """
     while True:
         chunk = fetch_add(counter, 0, 1)
         if chunk >= CHUNKS:
             break
-        start, end = chunk_bounds(chunk, count)
+        start, end = chunk_bounds(chunk, boxes.size)
         pair = pair_starts[chunk]
         cursor = cursors[chunk]
         for i in range(start, end):
-            pair_bounds[i] = pair
-            row = i * stride
-            half_y = rows[row + at_.HALF_Y]
-            if half_y > 0.0:
-                mean_y = rows[row + at_.MEAN_Y]
-                y_0, y_1 = tile_span(mean_y - half_y, mean_y + half_y, tiles_y)
-                for tile_y in range(y_0, y_1):
-                    x_0, x_1 = band_columns(rows, row, tile_y, tiles_x)
-                    for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
-                        place = cursor[tile]
-                        cursor[tile] = place + 1
-                        entries[place, 0], entries[place, 1], entries[place, 2] = keys[i], i, pair
-                        pair += 1
+            put(pair_bounds, i, np.int32(pair))
+            x, y, columns, height = unpack_box(at(boxes, i))
+            simple = columns == 1 or height == 1
+            x_0, x_1 = x, x + columns
+            for tile_y in range(y, y + height):
+                if not simple:
+                    x_0, x_1 = band_columns(rows, i * stride, tile_y, tiles_x)
+                for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
+                    enter(entries, cursor, tile, at(keys, i), i, pair)
+                    pair += 1
 
 
 @njit
@@ -148,11 +161,11 @@ def sort_tile(entries: Any, start: int, end: int, order: Any, items: Any, spare:
         histogram: (256,) int64 scratch.
     """
     size = end - start
-    lowest, highest = entries[start, 0], entries[start, 0]
+    lowest, highest = at(entries, 4 * start), at(entries, 4 * start)
     for i in range(start, end):
-        lowest, highest = min(lowest, entries[i, 0]), max(highest, entries[i, 0])
+        lowest, highest = min(lowest, at(entries, 4 * i)), max(highest, at(entries, 4 * i))
     for i in range(size):
-        items[i] = (np.uint64(entries[start + i, 0] - lowest) << np.uint64(32)) | np.uint64(i)
+        items[i] = (np.uint64(at(entries, 4 * (start + i)) - lowest) << np.uint64(32)) | np.uint64(i)
     shift, remaining = np.uint64(32), np.int64(highest) - np.int64(lowest)
     while remaining > 0:
         histogram[:] = 0
@@ -172,7 +185,7 @@ def sort_tile(entries: Any, start: int, end: int, order: Any, items: Any, spare:
         remaining >>= 8
     for i in range(size):
         place = start + np.int64(items[i] & np.uint64(0xFFFFFFFF))
-        order[start + i, 0], order[start + i, 1] = entries[place, 1], entries[place, 2]
+        order[start + i, 0], order[start + i, 1] = at(entries, 4 * place + 1), at(entries, 4 * place + 2)
 
 
 @kernel
