@@ -127,14 +127,15 @@ def forward(
     noise: bool,
     seed: Any,
     values: Any,
+    rounded: Any,
     by_f: Any,
     by_sigma: Any,
     by_step: Any,
 ) -> float:
     """``likelihood.quantise_and_rate``; returns the bits.
 
-    Fills ``values``, and in ``by_f``, ``by_sigma`` and ``by_step`` the bits' gradients by f, log deviation and
-    log step, all (N, C). ``constants``: the log scales' bounds, then the mass and width of the floor's tail.
+    Fills ``values`` and ``rounded``, and in ``by_f``, ``by_sigma`` and ``by_step`` the gradients of the bits by f,
+    log deviation and log step, all (N, C). ``constants``: the log scales' bounds, then the mass and width of the floor's tail.
     """
     rows, columns = f.shape
     low, high, tail_mass, tail_width = constants[0], constants[1], constants[2], constants[3]
@@ -153,8 +154,10 @@ def forward(
             step = _exp(log_step)
             per_step = one / step
             d0 = (f[i, j] - m[j] - s[j] * mean[j]) * per_step
-            u = _uniform(start + uint32(j), seed) if noise else np.floor(d0 + half) - d0
+            whole = np.floor(d0 + half)
+            u = _uniform(start + uint32(j), seed) if noise else whole - d0
             values[i, j] = f[i, j] + u * step
+            rounded[i, j] = f[i, j] + (whole - d0) * step
             d = d0 + u
 
             log_scale = raw[j] + log_s[j] - log_step
@@ -176,7 +179,6 @@ def forward(
             by_f[i, j] = by_d * per_step
             by_sigma[i, j] = by_scale
             by_step[i, j] = -(by_d * d0 + by_scale)
-            whole = np.floor(d0 + half)
             place = whole * per_width
             row += _bits(whole, inverse, tail_mass / (one + place * place))
         total += float(row)
@@ -186,8 +188,10 @@ def forward(
 @_kernel
 def backward(
     g_values: Any,
+    g_rounded: Any,
     g_bits: Any,
     error: Any,
+    rounding: Any,
     by_f: Any,
     by_sigma: Any,
     by_step: Any,
@@ -199,7 +203,10 @@ def backward(
     g_factor: Any,
     g_q: Any,
 ) -> None:
-    """Gradients of ``forward`` from those of values and bits; ``error`` is values - f, ``g_q`` comes in as zeros."""
+    """Gradients of ``forward`` from those of values and bits; ``g_q`` comes in as zeros.
+
+    ``error`` is values - f, ``rounding`` is rounded - f.
+    """
     rows, columns = error.shape
     for i in range(rows):
         mean = g_out[i, mean_at : mean_at + columns]
@@ -207,10 +214,10 @@ def backward(
         row = float32(0.0)
         for j in range(columns):
             by = g_bits * by_f[i, j]
-            g_f[i, j] = g_values[i, j] + by
+            g_f[i, j] = g_values[i, j] + g_rounded[i, j] + by
             mean[j] = -s[j] * by
             raw[j] = g_bits * by_sigma[i, j]
-            step = g_bits * by_step[i, j] + g_values[i, j] * error[i, j]
+            step = g_bits * by_step[i, j] + g_values[i, j] * error[i, j] + g_rounded[i, j] * rounding[i, j]
             row += step
             g_q[j] += step
         g_factor[i] = row

@@ -41,24 +41,25 @@ class Gaussian:
     s: Tensor
 
 
-def quantise_and_rate(f: Tensor, model: Gaussian, noise: bool) -> tuple[Tensor, Tensor]:
-    """Quantised values (N, C) of ``f`` (Eq. 6) and their bits () under the model (Eq. 7 and 8).
+def quantise_and_rate(f: Tensor, model: Gaussian, noise: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Quantised values (N, C) of ``f`` (Eq. 6), rounded values (N, C), bits () under the model (Eq. 7 and 8).
 
     With step = exp(log_q + log_factor), mu = m + s * mean and d = (f - mu) / step + u, the value is f + u * step
     and costs -log2(Phi((d + 1/2) / sigma) - Phi((d - 1/2) / sigma)) bits; sigma = s * exp(log deviation) / step,
     kept within the scales of the tables. u is uniform noise, or what rounds d to an integer. Either way it is a
     constant to the gradient, so that Q is pulled by the distortion of the values, sum(u * dL/dvalue), as well as
     by the rate. With noise, the gradient is that of the noisy values' bits, but the number is what rounding would
-    cost: below two bits a value the noisy one is too large, by half at half a bit.
+    cost: below two bits a value the noisy one is too large, by half at half a bit. The rounded values are what
+    a decoder will have as contexts; without noise they are the values.
     """
     if f.device.type == "cpu" and f.dtype == torch.float32:
         arguments = (model.out, model.log_factor, model.log_q, model.m, model.s, model.mean_at, model.sigma_at, noise)
-        values, bits = _Fused.apply(f, *arguments)
-        return values, bits
+        values, rounded, bits = _Fused.apply(f, *arguments)
+        return values, rounded, bits
     return quantise_and_rate_reference(f, model, torch.rand_like(f) - 0.5 if noise else None)
 
 
-def quantise_and_rate_reference(f: Tensor, model: Gaussian, u: Tensor | None) -> tuple[Tensor, Tensor]:
+def quantise_and_rate_reference(f: Tensor, model: Gaussian, u: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """``quantise_and_rate`` in plain torch: the oracle of the fused kernel, and the way of other devices.
 
     ``u`` (N, C) is the noise, or None to round.
@@ -69,14 +70,15 @@ def quantise_and_rate_reference(f: Tensor, model: Gaussian, u: Tensor | None) ->
     log_step = model.log_q + model.log_factor
     step = log_step.exp()
     d = (f - model.m - model.s * mean) / step
-    if u is None:
-        u = (torch.round(d) - d).detach()
+    rounding = (torch.round(d) - d).detach()
+    u = rounding if u is None else u
     values = f + u * step
+    rounded = f + rounding * step
     d = d + u
 
     sigma = _Bound.apply(log_deviation + model.s.log() - log_step, LOG_SIGMA_MIN, LOG_SIGMA_MAX).exp()
     bits = _bits(d, sigma)
-    return values, bits + (_bits(torch.round(d - u), sigma) - bits).detach()
+    return values, rounded, bits + (_bits(torch.round(d - u), sigma) - bits).detach()
 
 
 def _bits(d: Tensor, sigma: Tensor) -> Tensor:
@@ -137,13 +139,13 @@ class _Fused(torch.autograd.Function):
         mean_at: int,
         sigma_at: int,
         noise: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         import numpy as np
 
         from . import kernels
 
         f, out = f.contiguous(), out.contiguous()
-        values, by_f, by_sigma, by_step = (torch.empty_like(f) for _ in range(4))
+        values, rounded, by_f, by_sigma, by_step = (torch.empty_like(f) for _ in range(5))
         bits = kernels.forward(
             *(x.detach().numpy() for x in (f, out)),
             mean_at,
@@ -152,11 +154,11 @@ class _Fused(torch.autograd.Function):
             np.array([LOG_SIGMA_MIN, LOG_SIGMA_MAX, TAIL_MASS, TAIL_WIDTH], np.float32),
             noise,
             np.uint32(_seed() if noise else 0),
-            *(x.numpy() for x in (values, by_f, by_sigma, by_step)),
+            *(x.numpy() for x in (values, rounded, by_f, by_sigma, by_step)),
         )
-        ctx.save_for_backward(values - f, by_f, by_sigma, by_step, s)
+        ctx.save_for_backward(values - f, rounded - f, by_f, by_sigma, by_step, s)
         ctx.layout = (mean_at, sigma_at, out.shape[1])
-        return values, torch.tensor(bits, dtype=torch.float32)
+        return values, rounded, torch.tensor(bits, dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -164,16 +166,16 @@ class _Fused(torch.autograd.Function):
 
         from . import kernels
 
-        g_values, g_bits = gradients
-        error, by_f, by_sigma, by_step, s = ctx.saved_tensors
+        g_values, g_rounded, g_bits = gradients
+        error, rounding, by_f, by_sigma, by_step, s = ctx.saved_tensors
         mean_at, sigma_at, width = ctx.layout
         count, columns = error.shape
         g_f, g_out = torch.empty_like(error), torch.zeros(count, width)
         g_factor, g_q = torch.empty(count), torch.zeros(columns)
         kernels.backward(
-            g_values.contiguous().numpy(),
+            *(x.contiguous().numpy() for x in (g_values, g_rounded)),
             np.float32(g_bits),
-            *(x.contiguous().numpy() for x in (error, by_f, by_sigma, by_step, s)),
+            *(x.contiguous().numpy() for x in (error, rounding, by_f, by_sigma, by_step, s)),
             mean_at,
             sigma_at,
             *(x.numpy() for x in (g_f, g_out, g_factor, g_q)),

@@ -96,6 +96,7 @@ class MultiDimensionEntropyModel(nn.Module):
             self.register_buffer(f"deviation_{name}", torch.ones(shape))
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
         self._steps: _Steps | None = None
+        self._context_names = {"f_v", *(f"f_g_{m}" for m in range(config.chunks - 1))}
 
     # ---------------------------------------------------------------- forward
 
@@ -156,6 +157,7 @@ class MultiDimensionEntropyModel(nn.Module):
         kept = _Steps({}, {})
         bits: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
+        context: list[Tensor] = []  # the decoder's: rounded, also where the values are noisy
 
         def code(name: str, f: Tensor, out: Tensor, factor: Tensor) -> None:
             log_factor = self._log_factor(name, factor, kept)
@@ -163,16 +165,17 @@ class MultiDimensionEntropyModel(nn.Module):
             mean_at, sigma_at = config.columns(name)
             kept.means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
             gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._log_q(name), m, s)
-            values[name], bits[name] = quantise_and_rate(f, gaussian, noise)
+            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, noise)
+            if name in self._context_names:
+                context.append(self._context(name, rounded))
 
         m, s = self._statistics("f_v")
         eta = self.analysis((features.f_v - m) / s)
-        eta = eta + (torch.rand_like(eta) - 0.5 if noise else (torch.round(eta) - eta).detach())
-        bits["hyper"] = self.prior.bits(eta)
+        rounded = eta + (torch.round(eta) - eta).detach()
+        bits["hyper"] = self.prior.bits(eta + torch.rand_like(eta) - 0.5 if noise else rounded)
 
-        out = self.networks["f_v"](eta * ETA_SCALE)
+        out = self.networks["f_v"](rounded * ETA_SCALE)
         code("f_v", features.f_v, out, out[:, -1:])
-        context = [self._context("f_v", values["f_v"])]
 
         out = self.networks["attributes"](context[0])
         factors = out[:, 2 * (config.sigma + config.color) :]
@@ -181,7 +184,6 @@ class MultiDimensionEntropyModel(nn.Module):
 
         for index, (name, f) in enumerate(self._chunks(features.f_g)):
             code(name, f, self.networks[name](torch.cat(context, 1)), factors[:, 2 + index : 3 + index])
-            context.append(self._context(name, values[name]))
 
         self._steps = kept
         chunks = [f"f_g_{m}" for m in range(config.chunks)]

@@ -8,6 +8,7 @@ pinned by SHA-256 in the tests and written out in ``bitstream_spec/entropy_table
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 
@@ -125,13 +126,14 @@ def _gaussian_table(sigma: float) -> Table:
     count = 2 * reach + 2
     free = float(TOTAL - count)  # every symbol gets 1, the rest is dealt out by probability
     edges = [upper_half((k + 0.5) / sigma) for k in range(reach + 1)]
-    side = [int(free * (edges[k] - edges[k - 1])) for k in range(1, reach + 1)]
-    tail = int(free * (2.0 * (0.5 - edges[reach])))
+    # Rounding the distribution, not the bins, lets no error pile up.
+    rounded = [_nearest(free * edge) for edge in edges]
+    side = [rounded[k] - rounded[k - 1] for k in range(1, reach + 1)]
     frequencies = np.ones(count, dtype=np.int64)
     frequencies[reach + 1 : 2 * reach + 1] += side
     frequencies[:reach] += side[::-1]
-    frequencies[count - 1] += tail
-    frequencies[reach] += TOTAL - int(frequencies.sum())  # what the roundings left goes to the centre
+    frequencies[count - 1] += int(free * (1.0 - 2.0 * edges[reach]))
+    frequencies[reach] += TOTAL - int(frequencies.sum())  # what is left is the centre's
     return Table(frequencies, escape=count - 1)
 
 
@@ -184,3 +186,20 @@ def tables_digest() -> str:
     for values in factor_tables():
         digest.update(values.astype("<i4").tobytes())
     return digest.hexdigest()
+
+
+def tables_json() -> str:
+    """All tables as ``bitstream_spec/entropy_tables.json`` holds them, one Gaussian table a line."""
+    factor, log = factor_tables()
+    rows = [
+        json.dumps({"level": i, "sigma": sigma, "reach": table.reach, "frequencies": table.frequencies.tolist()})
+        for i, (sigma, table) in enumerate(zip(sigmas(), gaussian_tables(), strict=True))
+    ]
+    lines = [
+        f'"sha256": "{tables_digest()}"',
+        '"gaussian": [\n' + ",\n".join(rows) + "\n]",
+        f'"magnitude": {magnitude_table().frequencies.tolist()}',
+        f'"factor": {factor.tolist()}',
+        f'"log": {log.tolist()}',
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
