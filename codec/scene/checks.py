@@ -243,6 +243,12 @@ def world_to_camera_from(rotation: NDArray[np.float64], center: NDArray[np.float
     return matrix
 
 
+def check_last_row(matrix: NDArray[np.float64], field: Field) -> None:
+    """Refuse a (4, 4) pose that is projective."""
+    if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
+        raise field.error("not-a-rotation", "the last row is not 0 0 0 1", "write a rigid pose")
+
+
 def world_to_camera_from_opengl(field: Field) -> NDArray[np.float64]:
     """(4, 4) OpenCV world-to-camera from a camera-to-world matrix with OpenGL axes (x right, y up, z back)."""
     value = field.value
@@ -250,7 +256,6 @@ def world_to_camera_from_opengl(field: Field) -> NDArray[np.float64]:
         matrix = np.vstack([field.array(3, 4), [0, 0, 0, 1]])
     else:
         matrix = field.array(4, 4)
-    if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-        raise field.error("not-a-rotation", "the last row is not 0 0 0 1", "write a rigid camera-to-world matrix")
     camera_to_world = rotation_from(matrix[:3, :3], field) * [1, -1, -1]
+    check_last_row(matrix, field)
     return world_to_camera_from(camera_to_world.T, matrix[:3, 3])

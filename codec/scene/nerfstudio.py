@@ -89,8 +89,9 @@ def _camera(document: Field, entry: Field, image: ImageFile) -> tuple[Camera, Le
     fx = _focal(find("fl_x"), find("camera_angle_x"), image.width, entry)
     vertical = find("fl_y")
     fy = fx if vertical is None else vertical.positive()
-    if number("k4", 0):
-        raise entry["k4"].error("unsupported-camera", "k4 is not read", "undistort the images to a pinhole first")
+    fourth = find("k4")
+    if fourth is not None and fourth.number() != 0:
+        raise fourth.error("unsupported-camera", "k4 is not read", "undistort the images to a pinhole first")
     cx, cy = number("cx", image.width / 2), number("cy", image.height / 2)
     lens = Lens((number("k1", 0), number("k2", 0), number("k3", 0)), (number("p1", 0), number("p2", 0)))
     pose = world_to_camera_from_opengl(entry["transform_matrix"])

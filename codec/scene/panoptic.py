@@ -12,7 +12,7 @@ import numpy as np
 
 from ..camera import Camera
 from .capture import Capture, Lens, Shot, Split
-from .checks import MAX_FRAMES, Field, contained_path, read_json, rotation_from
+from .checks import MAX_FRAMES, Field, check_last_row, contained_path, read_json, rotation_from
 from .cloud import find_clouds
 from .images import ImageFile, open_images
 
@@ -68,10 +68,9 @@ def _shot(cell: dict[str, Field], image: ImageFile, time: float, width: int, hei
             "out-of-range", "is no matrix of intrinsics", "write [[fx, s, cx], [0, fy, cy], [0, 0, 1]]"
         )
     pose = cell["w2c"].array(4, 4)
-    if np.abs(pose[3] - [0, 0, 0, 1]).max() > 1e-6:
-        raise cell["w2c"].error("not-a-rotation", "the last row is not 0 0 0 1", "write a rigid pose")
     world_to_camera = np.eye(4)
     world_to_camera[:3, :3] = rotation_from(pose[:3, :3], cell["w2c"])
+    check_last_row(pose, cell["w2c"])
     world_to_camera[:3, 3] = pose[:3, 3]
     camera = Camera(width, height, k[0, 0], k[1, 1], k[0, 2], k[1, 2], world_to_camera)
     name = f"cam{camera_id:02d}/{image.path.stem}"

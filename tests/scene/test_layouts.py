@@ -13,11 +13,6 @@ from adcgs.scene import LAYOUTS, Scene, detect_layout, load_scene
 from . import captures
 
 
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: write(tmp_path_factory.mktemp(name)) for name, write in captures.WRITERS.items()}
-
-
 def reprojection_error(scene: Scene, downscale: int = 1) -> float:
     """The largest distance in pixels between a ball and its predicted place, over all frames and balls."""
     worst = 0.0
@@ -48,8 +43,8 @@ def _hidden(scene: Scene, time: float, center: np.ndarray, ball: int) -> bool:
 
 @pytest.mark.parametrize("layout", captures.WRITERS)
 @pytest.mark.parametrize("downscale", [1.0, 1.5, 2.0])
-def test_cameras_and_pixels_agree(roots: dict[str, Path], layout: str, downscale: float) -> None:
-    scene = load_scene(roots[layout], downscale=downscale)
+def test_cameras_and_pixels_agree(intact: dict[str, Path], layout: str, downscale: float) -> None:
+    scene = load_scene(intact[layout], downscale=downscale)
     assert scene.layout == layout
     assert reprojection_error(scene) < 0.15
     if downscale == 1:
@@ -57,8 +52,8 @@ def test_cameras_and_pixels_agree(roots: dict[str, Path], layout: str, downscale
 
 
 @pytest.mark.parametrize("layout", captures.WRITERS)
-def test_what_every_scene_promises(roots: dict[str, Path], layout: str) -> None:
-    scene = load_scene(roots[layout])
+def test_what_every_scene_promises(intact: dict[str, Path], layout: str) -> None:
+    scene = load_scene(intact[layout])
     stems = [frame.name.replace("/", "_") for frame in scene.frames]
     assert len(set(stems)) == len(stems)
     assert all(set(stem) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") for stem in stems)
@@ -82,8 +77,8 @@ def test_what_every_scene_promises(roots: dict[str, Path], layout: str) -> None:
     assert 0 <= target.min() <= target.max() <= 1
 
 
-def test_dnerf_splits_and_background(roots: dict[str, Path]) -> None:
-    scene = load_scene(roots["dnerf"], background=(0, 0, 1))
+def test_dnerf_splits_and_background(intact: dict[str, Path]) -> None:
+    scene = load_scene(intact["dnerf"], background=(0, 0, 1))
     assert [len(scene.split(s)) for s in ("train", "val", "test")] == [24, 3, 3]
     assert {frame.camera_id for frame in scene.frames} == {-1}
     frame = scene.frames[0]
@@ -92,14 +87,14 @@ def test_dnerf_splits_and_background(roots: dict[str, Path]) -> None:
     np.testing.assert_array_equal(scene.target(frame, (1, 0, 0))[empty][0], [1, 0, 0])
 
 
-def test_nerfies_serves_val_as_test(roots: dict[str, Path]) -> None:
-    scene = load_scene(roots["nerfies"])
+def test_nerfies_serves_val_as_test(intact: dict[str, Path]) -> None:
+    scene = load_scene(intact["nerfies"])
     assert [f.name for f in scene.split("test")] == [f.name for f in scene.split("val")] == ["val/000002", "val/000005"]
     assert [f.time for f in scene.split("train")] == pytest.approx([0, 0.2, 0.6, 0.8])
 
 
-def test_neural3d_holds_out_the_first_camera(roots: dict[str, Path]) -> None:
-    scene = load_scene(roots["neural3d"])
+def test_neural3d_holds_out_the_first_camera(intact: dict[str, Path]) -> None:
+    scene = load_scene(intact["neural3d"])
     assert {f.camera_id for f in scene.split("test")} == {0}
     assert {f.camera_id for f in scene.split("train")} == {1, 2, 3}
     assert scene.frames[4].name == "cam01/0001"
@@ -112,15 +107,15 @@ def test_neural3d_finds_frames(tmp_path: Path, folder: str) -> None:
     assert len(load_scene(tmp_path).frames) == 6
 
 
-def test_panoptic_keeps_ids_and_off_centre_intrinsics(roots: dict[str, Path]) -> None:
-    scene = load_scene(roots["panoptic"])
+def test_panoptic_keeps_ids_and_off_centre_intrinsics(intact: dict[str, Path]) -> None:
+    scene = load_scene(intact["panoptic"])
     assert {f.camera_id for f in scene.split("test")} == {0}
     camera = scene.split("train")[0].camera
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (121, 100, 44, 40)
 
 
-def test_nerfstudio_splits(roots: dict[str, Path], tmp_path: Path) -> None:
-    assert [f.index for f in load_scene(roots["nerfstudio"]).split("test")] == [7]
+def test_nerfstudio_splits(intact: dict[str, Path], tmp_path: Path) -> None:
+    assert [f.index for f in load_scene(intact["nerfstudio"]).split("test")] == [7]
     captures.write_nerfstudio(tmp_path)
     document = json.loads((tmp_path / "transforms.json").read_text())
     names = [entry["file_path"] for entry in document["frames"]]
@@ -164,8 +159,8 @@ def test_one_similarity_takes_the_units_out(tmp_path: Path) -> None:
     assert np.linalg.norm(original[:, None] - back[None], axis=-1).min(axis=0).max() < 0.05
 
 
-def test_layouts_are_told_apart_and_can_be_forced(roots: dict[str, Path], tmp_path: Path) -> None:
-    assert {name: detect_layout(root) for name, root in roots.items()} == {name: name for name in LAYOUTS}
+def test_layouts_are_told_apart_and_can_be_forced(intact: dict[str, Path], tmp_path: Path) -> None:
+    assert {name: detect_layout(root) for name, root in intact.items()} == {name: name for name in LAYOUTS}
     with pytest.raises(SceneError) as caught:
         detect_layout(tmp_path)
     assert caught.value.code == "unknown-layout"
