@@ -106,7 +106,7 @@ def fuzz(target: str, seed: int, count: int, jobs: int, report: Any = None) -> F
     while todo or running:
         while todo and len(running) < jobs:
             indices = todo.pop()
-            progress, results = context.Array("d", [indices.start, time.monotonic() + 120]), context.Queue()
+            progress, results = context.Array("d", [-1, time.monotonic() + 300]), context.Queue()
             process = context.Process(target=_worker, args=(target, seed, indices, progress, results))
             process.start()
             running.append((process, progress, results, indices))
@@ -126,6 +126,8 @@ def fuzz(target: str, seed: int, count: int, jobs: int, report: Any = None) -> F
                 continue
             running.remove(entry)
             last = indices.stop - 1
+            if verdict and progress[0] < 0:
+                raise RuntimeError(f"the undamaged samples do not decode: {verdict}")
             if verdict:
                 last = int(progress[0])
                 found.failures.append((last, verdict))
