@@ -12,6 +12,7 @@ from ..features import Features
 from ..gaussians import Gaussians
 from . import quaternion
 from .config import ModelConfig
+from .dispatch import fusable
 from .networks import COLOR, OFFSET, OPACITY, ROTATION, SCALE, PredictionNetwork, TimedMLP, knot_parameter
 from .position_code import position_code
 
@@ -79,7 +80,18 @@ class AnchorModel(nn.Module):
         return Features(self.f_v, self.f_g, self.sigma, self.color)
 
     def predict(self, features: Features) -> Primitives:
-        """Eq. 1: residuals of each anchor's K primitives. Independent of time: playback computes it once."""
+        """Eq. 1: residuals of each anchor's K primitives. Independent of time: playback computes it once.
+
+        On a CPU compiled kernels compute :meth:`predict_plain`.
+        """
+        if not fusable([self.predict_net], [features.f_v, features.f_g, features.sigma, features.color]):
+            return self.predict_plain(features)
+        from . import fused
+
+        return Primitives(*fused.predict(self.predict_net, self.config, features, (_LOG_MIN, _LOG_MAX)))
+
+    def predict_plain(self, features: Features) -> Primitives:
+        """The definition of :meth:`predict`, in torch: any device, any float type."""
         offset, scale, rotation, color, logit = self.predict_net(features.f_v, features.f_g)
         extent, base = features.sigma.clamp(_LOG_MIN, _LOG_MAX)[:, None, :].split(3, dim=-1)
         identity = offset.new_tensor([1.0, 0.0, 0.0, 0.0])
@@ -94,7 +106,25 @@ class AnchorModel(nn.Module):
     def deform(
         self, features: Features, primitives: Primitives, time: float, positions: Tensor | None = None
     ) -> Gaussians:
-        """Eq. 2 to 5: the primitives at ``time`` in [0, 1]. Networks run on N anchors, never on N x K primitives."""
+        """Eq. 2 to 5: the primitives at ``time`` in [0, 1]. Networks run on N anchors, never on N x K primitives.
+
+        On a CPU compiled kernels compute :meth:`deform_plain`.
+        """
+        positions = self.positions if positions is None else positions
+        coarse, fine = getattr(self, "coarse_net", None), getattr(self, "fine_net", None)
+        rows = tuple(vars(primitives).values())
+        tensors = [features.f_v, positions, *rows] + ([] if self.z is None else [self.z])
+        if not fusable([net for net in (coarse, fine) if net is not None], tensors):
+            return self.deform_plain(features, primitives, time, positions)
+        from . import fused
+
+        bounds = (_LOG_MIN, _LOG_MAX)
+        return Gaussians(*fused.deform(coarse, fine, self.config, features.f_v, positions, rows, time, self.z, bounds))
+
+    def deform_plain(
+        self, features: Features, primitives: Primitives, time: float, positions: Tensor | None = None
+    ) -> Gaussians:
+        """The definition of :meth:`deform`, in torch: any device, any float type."""
         anchors = self.positions if positions is None else positions  # (N, 3)
         offsets, rotations = primitives.offsets, primitives.quaternions
         log_scales, colors, logits = primitives.log_scales, primitives.colors, primitives.logits

@@ -24,13 +24,13 @@ class ModelConfig:
     """Sizes of :class:`AnchorModel`.
 
     The paper's values: K = 10, N_v = 32, N_g = 16, f_t of 256 dimensions, f_p of 72 = 3 axes x 12 frequencies
-    x (sin, cos). Widths of 64 and a time embedding of 64 train best in CPU minutes.
+    x (sin, cos). A time embedding and deformation networks of 64 train best in CPU minutes.
     """
 
     primitives: int = 10  # K, primitives per anchor
     reference_dim: int = 32  # N_v, size of f_v
     residual_dim: int = 16  # N_g, size of f_g per primitive
-    prediction_width: int = 64  # hidden width of F_theta (Eq. 1)
+    prediction_width: int = 32  # hidden width of F_theta (Eq. 1)
     deformation_width: int = 64  # hidden width of F_omega (Eq. 2) and F_varpi (Eq. 4)
     time_dim: int = 64  # size of f_t (Eq. 3); does not reach the file, see TimeTable
     knots: int = 32  # rows of the time table

@@ -47,7 +47,7 @@ class PredictionNetwork(nn.Module):
         heads = (self.position, self.covariance, self.color, self.opacity)
         weight = torch.cat([head.weight for head in heads])
         bias = torch.cat([head.bias for head in heads])
-        out = F.linear(second, weight, bias).view(n, k, -1)
+        out = F.linear(second, weight, bias).view(n, k, len(bias))
         offset, scale, rotation, color, opacity = out.split([OFFSET, SCALE, ROTATION, COLOR, OPACITY], dim=-1)
         return offset, scale, rotation, color, opacity.squeeze(-1)
 
@@ -76,10 +76,13 @@ class TimedMLP(nn.Module):
         """The first layer's contribution of every knot, (knots, width)."""
         return self.rows if z is None else z @ self.time_weight.t()
 
+    def time_row(self, time: float, z: Tensor | None) -> Tensor:
+        """The first layer's contribution of an instant, (width,)."""
+        return interpolate(self.time_rows(z), time)
+
     def forward(self, x: Tensor, time: float, z: Tensor | None) -> Tensor:
         """x (N, inputs) at one instant to (N, outputs); ``z`` is None when folded."""
-        row = interpolate(self.time_rows(z), time)
-        hidden = F.relu(F.linear(x, self.first.weight, self.first.bias + row))
+        hidden = F.relu(F.linear(x, self.first.weight, self.first.bias + self.time_row(time, z)))
         return self.last(F.relu(self.second(hidden)))
 
 

@@ -11,9 +11,12 @@ from torch import Tensor
 _OCTAVES = 5.0
 
 
-def position_code(positions: Tensor, frequencies: int) -> Tensor:
-    """Positions (N, 3) in the normalised space, content within about [-1, 1], to (N, 6 * frequencies)."""
-    exponents = torch.linspace(0, _OCTAVES, frequencies, dtype=torch.float64)
-    scale = (math.pi * torch.exp2(exponents)).to(positions)
-    angles = (positions[:, :, None] * scale).flatten(1)  # (N, 3 * frequencies)
+def frequencies(count: int) -> Tensor:
+    """Radians per unit of length, (count,) float64."""
+    return math.pi * torch.exp2(torch.linspace(0, _OCTAVES, count, dtype=torch.float64))
+
+
+def position_code(positions: Tensor, count: int) -> Tensor:
+    """Positions (N, 3) in the normalised space, content within about [-1, 1], to (N, 6 * count)."""
+    angles = (positions[:, :, None] * frequencies(count).to(positions)).flatten(1)  # (N, 3 * count)
     return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)

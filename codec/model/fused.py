@@ -1,0 +1,201 @@
+"""Prediction and deformation on a CPU: the compiled kernels, and their place in autograd.
+
+``AnchorModel`` defines in torch what is computed; here the same is computed four times as fast. Imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..features import Features
+from ..jit import run, thread_count
+from . import deform_kernels, predict_kernels
+from .config import ModelConfig
+from .networks import PredictionNetwork, TimedMLP
+from .position_code import frequencies
+
+# Partial sums of the weights' gradients; fixed, so that no result depends on the number of threads.
+_CHUNKS = 16
+Bounds = tuple[float, float]
+Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def predict(net: PredictionNetwork, config: ModelConfig, features: Features, bounds: Bounds) -> Rows:
+    """``AnchorModel.predict``: offsets (N, K, 3), log scales (N, K, 3), quaternions (N, K, 4), colours (N, K, 3), logits (N, K)."""
+    heads = (net.position, net.covariance, net.color, net.opacity)
+    weights = [net.shared.weight, net.shared.bias, net.own.weight, net.slots, net.hidden.weight, net.hidden.bias]
+    weights += [head.weight for head in heads] + [head.bias for head in heads]
+    sizes = (config.reference_dim, config.residual_dim, config.primitives, config.prediction_width)
+    inputs = (features.f_v, features.f_g, features.sigma, features.color, *weights)
+    found: Rows = _Predict.apply(_wants_gradient(inputs), sizes, bounds, *inputs)
+    return found
+
+
+def deform(
+    coarse: TimedMLP | None,
+    fine: TimedMLP | None,
+    config: ModelConfig,
+    f_v: Tensor,
+    positions: Tensor,
+    primitives: Rows,
+    time: float,
+    z: Tensor | None,
+    bounds: Bounds,
+) -> Rows:
+    """``AnchorModel.deform``: means (NK, 3), quaternions (NK, 4), scales (NK, 3), opacities (NK,), colours (NK, 3)."""
+    weights = [tensor for net in (coarse, fine) if net is not None for tensor in _timed_weights(net, time, z)]
+    switches = (coarse is not None, fine is not None, config.rotate_offsets, config.coarse_opacity)
+    sizes = (config.reference_dim, config.primitives, config.deformation_width)
+    scales = frequencies(config.position_frequencies).float().numpy()
+    inputs = (f_v, positions, *primitives, *weights)
+    found: Rows = _Deform.apply(_wants_gradient(inputs), sizes, switches, bounds, scales, *inputs)
+    return found
+
+
+def _timed_weights(net: TimedMLP, time: float, z: Tensor | None) -> list[Tensor]:
+    """What a network is at an instant: its time row is a part of the first layer's bias."""
+    first_bias = net.first.bias + net.time_row(time, z)
+    return [net.first.weight, first_bias, net.second.weight, net.second.bias, net.last.weight, net.last.bias]
+
+
+def _wants_gradient(tensors: tuple[Tensor, ...]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _flat(tensor: Tensor) -> NDArray[Any]:
+    """The tensor's values as a contiguous array; its own memory where it is contiguous already."""
+    return tensor.detach().contiguous().numpy().reshape(-1)
+
+
+def _concatenate(weights: tuple[Tensor, ...]) -> NDArray[Any]:
+    return np.concatenate([_flat(weight) for weight in weights]) if weights else np.empty(0, np.float32)
+
+
+def _split(flat: NDArray[Any], like: tuple[Tensor, ...]) -> list[Tensor]:
+    """The inverse of :func:`_concatenate`."""
+    ends = np.cumsum([weight.numel() for weight in like])
+    parts = zip(like, ends, strict=True)
+    return [torch.from_numpy(flat[end - weight.numel() : end]).view(weight.shape) for weight, end in parts]
+
+
+class _Empty:
+    """Uninitialised rows for whole blocks, of which the caller sees the first ``count``."""
+
+    def __init__(self, count: int, block: int) -> None:
+        self.count = count
+        self.padded = -(-count // block) * block
+
+    def __call__(self, *shape: int) -> Tensor:
+        return torch.empty(self.padded, *shape)[: self.count]
+
+
+def _whole(tensor: Tensor) -> NDArray[Any]:
+    """The rows of :class:`_Empty` with those that hang over, which kernels write too."""
+    size = tensor.untyped_storage().nbytes() // 4
+    return tensor.detach().as_strided((size,), (1,)).numpy()
+
+
+def _counter() -> NDArray[np.int64]:
+    return np.zeros(8, np.int64)  # a cache line of its own
+
+
+class _Predict(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, keep: bool, sizes: tuple[int, ...], bounds: Bounds,
+        f_v: Tensor, f_g: Tensor, sigma: Tensor, color: Tensor, *weights: Tensor,
+    ) -> Rows:  # fmt: skip
+        count, primitives, width = len(f_v), sizes[2], sizes[3]
+        block = predict_kernels.block_anchors(primitives)
+        ld, blocks = predict_kernels.leading(block * primitives), -(-count // block)
+        empty = _Empty(count, block)
+        offsets, log_scales, quaternions = empty(primitives, 3), empty(primitives, 3), empty(primitives, 4)
+        inverse_lengths, colors, logits = empty(primitives), empty(primitives, 3), empty(primitives)
+        hidden = torch.empty(blocks * width * ld if keep else 0)
+        ctx.weights = _concatenate(weights)
+        ctx.common = sizes, bounds, count, block, ld
+        run(
+            predict_kernels.predict,
+            (
+                *map(_flat, (f_v, f_g, sigma, color)), ctx.weights, *ctx.common, _counter(), keep, _flat(hidden),
+                *map(_whole, (offsets, log_scales, quaternions, inverse_lengths, colors, logits)),
+            ),
+            min(thread_count(), blocks),
+        )  # fmt: skip
+        if keep:
+            ctx.save_for_backward(f_v, f_g, sigma, hidden, offsets, quaternions, inverse_lengths, *weights)
+        return offsets, log_scales, quaternions, colors, logits
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        f_v, f_g, sigma, hidden, offsets, quaternions, inverse_lengths, *weights = ctx.saved_tensors
+        _, _, count, block, _ = ctx.common
+        empty = _Empty(count, block)
+        by_inputs = empty(f_v.shape[1]), empty(*f_g.shape[1:]), empty(6), empty(3)
+        sums = np.zeros((_CHUNKS, len(ctx.weights)), np.float32)
+        run(
+            predict_kernels.predict_gradient,
+            (
+                *map(_flat, (f_v, f_g, sigma)), ctx.weights, *ctx.common, _counter(),
+                *map(_flat, (hidden, offsets, quaternions, inverse_lengths, *gradients)), *map(_whole, by_inputs), sums,
+            ),
+            min(thread_count(), _CHUNKS),
+        )  # fmt: skip
+        return (None, None, None, *by_inputs, *_split(sums.sum(axis=0), tuple(weights)))
+
+
+class _Deform(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, keep: bool, sizes: tuple[int, ...], switches: tuple[bool, ...], bounds: Bounds,
+        frequencies: NDArray[np.float32], f_v: Tensor, positions: Tensor, *tensors: Tensor,
+    ) -> Rows:  # fmt: skip
+        rows, weights = tensors[:5], tensors[5:]
+        count, (_, primitives, width) = len(positions), sizes
+        block = deform_kernels.BLOCK
+        blocks, empty = -(-count // block), _Empty(count, block)
+        found = empty(primitives, 3), empty(primitives, 4), empty(primitives, 3), empty(primitives), empty(primitives, 3)
+        size = deform_kernels.state_layout(width, 6 * len(frequencies), *switches[:2])[-1]
+        states = torch.empty(blocks * size if keep else 0)
+        parts = weights[: 6 * switches[0]], weights[6 * switches[0] :]
+        ctx.flat_weights = tuple(map(_concatenate, parts))
+        ctx.common = frequencies, sizes, switches, bounds, count
+        run(
+            deform_kernels.deform,
+            (
+                _flat(f_v), _flat(positions), *ctx.flat_weights, *ctx.common, _counter(), keep, _flat(states),
+                *map(_flat, rows), *map(_whole, found),
+            ),
+            min(thread_count(), blocks),
+        )  # fmt: skip
+        means, rotations, scales, opacities, shades = (tensor.flatten(0, 1) for tensor in found)
+        if keep:
+            offsets, log_scales, quaternions, _, _ = rows
+            ctx.save_for_backward(f_v, states, offsets, log_scales, quaternions, scales, opacities, shades, *weights)
+        return means, rotations, scales, opacities, shades
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        f_v, states, *saved = ctx.saved_tensors
+        weights = saved[6:]
+        _, (n_v, primitives, _), (coarse, _, _, _), _, count = ctx.common
+        empty = _Empty(count, deform_kernels.BLOCK)
+        by_rows = empty(primitives, 3), empty(primitives, 3), empty(primitives, 4), empty(primitives, 3), empty(primitives)
+        by_positions, by_f_v = empty(3), empty(n_v) if coarse else None
+        sums = np.zeros((_CHUNKS, sum(map(len, ctx.flat_weights))), np.float32)
+        run(
+            deform_kernels.deform_gradient,
+            (
+                _flat(f_v), *ctx.flat_weights, *ctx.common, _counter(), *map(_flat, (states, *saved[:6], *gradients)),
+                *map(_whole, (*by_rows, by_positions)), np.empty(0, np.float32) if by_f_v is None else _whole(by_f_v), sums,
+            ),
+            min(thread_count(), _CHUNKS),
+        )  # fmt: skip
+        return (None, None, None, None, None, by_f_v, by_positions, *by_rows, *_split(sums.sum(axis=0), tuple(weights)))
