@@ -41,7 +41,7 @@ DEFAULT_CARVING = CarveOptions()
 
 
 @dataclass(frozen=True, eq=False)
-class _Mask:
+class Mask:
     frame: Frame
     matrix: NDArray[np.float32]  # (3, 4), space to mask pixels
     opaque: NDArray[np.bool_]  # (H, W)
@@ -67,9 +67,9 @@ def carve(
         box = content_box(views)
     masks = [_mask(views, frame) for frame in _window(views.split("train"), instant, options.window)]
     size = float((box[1] - box[0]).max()) / options.resolution
-    cells = _carve_cells(masks, box, size, options.agreement)
+    cells = carve_cells(masks, box, size, options.agreement)
     points = _seen_surface(views, cells, box[0], size)
-    colors = _colors(points, masks, size)
+    colors = mask_colors(points, masks, size)
     times = np.full(len(points), instant, np.float32)
     source = f"visual hull of {len(masks)} alpha masks nearest t = {instant:.3g}, cells of {size:.3g}"
     return InitialCloud(points, colors, source, times)
@@ -114,7 +114,7 @@ def content_box(views: Views, instants: int = 8, resolution: int = 48) -> NDArra
     found = []
     for instant in (np.arange(instants) + 0.5) / instants:
         masks = [_mask(views, frame) for frame in _window(frames, float(instant), None)]
-        cells = _carve_cells(masks, box, size, CarveOptions.agreement)
+        cells = carve_cells(masks, box, size, CarveOptions.agreement)
         found.append(_seen_surface(views, cells, box[0], size))
     points = np.concatenate(found)
     if len(points) == 0:
@@ -136,16 +136,16 @@ def _spread(frames: list[Frame], count: int) -> list[Frame]:
     return [frames[i] for i in chosen]
 
 
-def _mask(views: Views, frame: Frame) -> _Mask:
+def _mask(views: Views, frame: Frame) -> Mask:
     downscale = max(1, round(max(frame.camera.width, frame.camera.height) / MASK_SIDE))
     camera = views.camera(frame, downscale)
     image = views.image(frame, downscale)
     matrix = (camera.intrinsics @ camera.world_to_camera[:3]).astype(np.float32)
-    return _Mask(frame, matrix, image[..., 3] >= 128, image[..., :3])
+    return Mask(frame, matrix, image[..., 3] >= 128, image[..., :3])
 
 
 def _look_up(
-    mask: _Mask, points: NDArray[np.float32]
+    mask: Mask, points: NDArray[np.float32]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float32]]:
     """Which points (N, 3) fall into the image, the pixel of those that do, and every point's depth."""
     height, width = mask.opaque.shape
@@ -159,7 +159,7 @@ def _look_up(
     return inside, pixel, depth
 
 
-def _carve_cells(masks: list[_Mask], box: NDArray[np.float64], size: float, agreement: float) -> NDArray[np.int32]:
+def carve_cells(masks: list[Mask], box: NDArray[np.float64], size: float, agreement: float) -> NDArray[np.int32]:
     """Indices (M, 3) of the surviving cells. Cells that are out of the running are dropped after each mask."""
     counts = np.maximum(1, np.ceil((box[1] - box[0]) / size - 1e-6).astype(int))
     cells = np.indices(counts, dtype=np.int32).reshape(3, -1).T
@@ -177,7 +177,7 @@ def _carve_cells(masks: list[_Mask], box: NDArray[np.float64], size: float, agre
     return cells[sure]
 
 
-def _surface(cells: NDArray[np.int32]) -> NDArray[np.int32]:
+def surface(cells: NDArray[np.int32]) -> NDArray[np.int32]:
     """The cells with at least one empty neighbour across a face."""
     if len(cells) == 0:
         return cells
@@ -198,7 +198,7 @@ def _seen_surface(
 
     Below an object that was filmed from above, masks leave a cone that no image contradicts: it is out of sight.
     """
-    points = (corner + (_surface(cells) + 0.5) * size).astype(np.float32)
+    points = (corner + (surface(cells) + 0.5) * size).astype(np.float32)
     witnesses = np.zeros(len(points), np.int16)
     for frame in _spread(views.split("train"), VISIBILITY_CAMERAS):
         mask = _mask(views, frame)
@@ -207,7 +207,7 @@ def _seen_surface(
     return points[witnesses >= min(2, len(views.split("train")))]
 
 
-def _colors(points: NDArray[np.float32], masks: list[_Mask], size: float) -> NDArray[np.float32]:
+def mask_colors(points: NDArray[np.float32], masks: list[Mask], size: float) -> NDArray[np.float32]:
     """Mean colour over the masks in which a point is opaque and in front, (P, 3) in [0, 1].
 
     The frames nearest in time count most, for they show the point where it is.
@@ -232,7 +232,7 @@ def _colors(points: NDArray[np.float32], masks: list[_Mask], size: float) -> NDA
     return colors[nearest].astype(np.float32)
 
 
-def _front_depth(mask: _Mask, pixel: NDArray[np.int64], depth: NDArray[np.float32], size: float) -> NDArray[np.float32]:
+def _front_depth(mask: Mask, pixel: NDArray[np.int64], depth: NDArray[np.float32], size: float) -> NDArray[np.float32]:
     """The least depth around each pixel, on a grid coarse enough that the cells of a surface leave no holes."""
     height, width = mask.opaque.shape
     if len(depth) == 0:

@@ -24,6 +24,8 @@ class TrainingConfig:
     # Anchors
     initial_anchors: int = 2500
     max_anchors: int = 6000
+    mover_instants: int = 8  # at which what moves is carved before fixed cameras; 0 leaves it to the deformation
+    mover_anchors: int = 1500  # on what moves, besides the initial ones
     voxel: float = 1 / 512  # position grid in the normalised space
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
@@ -52,15 +54,15 @@ class TrainingConfig:
     prune_weight: float = 2e-2  # on the mean blending weight of an anchor per view, in pixels
 
     # Learning rates at the start; all decay exponentially to ``lr_final`` of it
-    lr_scale: float = 1.5
+    lr_scale: float = 2.0
     lr_final: float = 0.02
-    lr_positions: float = 1.6e-4
+    lr_positions: float = 5e-4
     lr_sigma: float = 5e-3
     lr_color: float = 7.5e-3
     lr_features: float = 7.5e-3
     lr_heads: float = 2e-3
-    lr_deformation: float = 1e-3
-    lr_time: float = 2e-3
+    lr_deformation: float = 3e-3
+    lr_time: float = 5e-3
     lr_entropy: float = 2e-3
 
     random_background: float = 0.5  # share of steps with a random background, for captures with alpha

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,17 @@ from torch import Tensor
 from ..errors import SceneError
 from ..features import Features
 from ..model import AnchorModel, ModelConfig
+
+class Cloud(Protocol):
+    """Points (P, 3) in the normalised space, colours (P, 3) in [0, 1], and instants (P,) in [0, 1] where known."""
+
+    @property
+    def points(self) -> NDArray[np.float32]: ...
+    @property
+    def colors(self) -> NDArray[np.float32]: ...
+    @property
+    def times(self) -> NDArray[np.float32] | None: ...
+
 
 # Standard deviation of the frequencies of the smooth functions that f_v starts as, in cycles per unit of the scene.
 _REFERENCE_BANDWIDTH = 0.6
@@ -50,10 +62,12 @@ def initial_features(
     points: NDArray[np.float64],
     colors: NDArray[np.float64],
     times: NDArray[np.float64] | None,
+    spacing: NDArray[np.float64],
     config: ModelConfig,
     generator: torch.Generator,
 ) -> Features:
-    """Attributes of anchors at ``points`` (N, 3): f_v a smooth function of place (and instant), f_g zero."""
+    """Attributes of anchors at ``points`` (N, 3), ``spacing`` (N,) apart: f_v a smooth function of place (and instant),
+    f_g zero."""
     where = torch.from_numpy(points).float()
     place = torch.randn(3, config.reference_dim, generator=generator) * _REFERENCE_BANDWIDTH
     phase = torch.rand(config.reference_dim, generator=generator) * 2 * math.pi
@@ -62,42 +76,48 @@ def initial_features(
         when = torch.from_numpy(times).float()[:, None]
         angle = angle + 2 * math.pi * when * torch.randn(1, config.reference_dim, generator=generator)
     f_v = _REFERENCE_SCALE * torch.sin(angle)
-    size = torch.from_numpy(neighbour_distance(points)).float().log()[:, None].expand(-1, 3)
+    size = torch.from_numpy(spacing).float().log()[:, None].expand(-1, 3)
     sigma = torch.cat([size + math.log(0.7), size + math.log(0.5)], dim=1)
     rgb = torch.from_numpy(colors).float().clamp(0.02, 0.98)
     f_g = torch.zeros(len(points), config.primitives, config.residual_dim)
     return Features(f_v.contiguous(), f_g, sigma.contiguous(), torch.logit(rgb))
 
 
+def _spread(cloud: Cloud, coordinates: NDArray[np.float64], count: int) -> tuple[NDArray[np.generic], ...]:
+    """Indices of at most ``count`` points, far apart in ``coordinates`` (P, D); their places, colours and spacing."""
+    keep = thin(coordinates, count)
+    points, colors = np.asarray(cloud.points, np.float64)[keep], np.asarray(cloud.colors, np.float64)[keep]
+    return keep, points, colors, neighbour_distance(coordinates[keep])
+
+
 def initial_model(
-    points: NDArray[np.floating],
-    colors: NDArray[np.floating],
-    times: NDArray[np.floating] | None,
-    config: ModelConfig,
-    count: int,
-    seed: int,
+    still: Cloud, moving: Cloud | None, config: ModelConfig, count: int, moving_count: int, seed: int
 ) -> AnchorModel:
-    """An untrained model with at most ``count`` anchors on the cloud; reproducible from ``seed``.
+    """An untrained model with anchors on the initial clouds; reproducible from ``seed``.
 
     Args:
-        points: (P, 3) cloud in the normalised space.
-        colors: (P, 3) in [0, 1].
-        times: (P,) instants in [0, 1] at which the points were there, or None.
+        still: the capture's initial cloud.
+        moving: what moves, at several instants; its anchors' f_v tell the instants apart.
+        count, moving_count: most anchors on each.
 
     Raises:
         SceneError: ``empty-cloud``.
     """
-    if len(points) == 0:
-        raise SceneError(
-            "empty-cloud", "the initial cloud is empty; provide points3D.ply or check masks and poses"
-        )
+    if len(still.points) == 0:
+        raise SceneError("empty-cloud", "the initial cloud is empty; provide points3D.ply or check masks and poses")
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    xyz = np.asarray(points, np.float64)
-    keep = thin(xyz if times is None else np.column_stack([xyz, np.asarray(times) * 4.0]), count)
-    when = None if times is None else np.asarray(times, np.float64)[keep]
-    features = initial_features(xyz[keep], np.asarray(colors, np.float64)[keep], when, config, generator)
-    return AnchorModel(config, torch.from_numpy(xyz[keep]).float(), features, generator=generator)
+    parts = [_spread(still, np.asarray(still.points, np.float64), count)]
+    times = None
+    if moving is not None and moving_count > 0:
+        when = np.asarray(moving.times, np.float64)
+        # An instant apart counts like a world apart: each keeps its own points, and its own spacing.
+        keep, *part = _spread(moving, np.column_stack([moving.points, 100.0 * when]), moving_count)
+        parts.append((keep, *part))
+        times = np.concatenate([np.full(len(parts[0][0]), -0.5), when[keep]])
+    _, points, colors, size = (np.concatenate(column) for column in zip(*parts, strict=True))
+    features = initial_features(points, colors, times, size, config, generator)
+    return AnchorModel(config, torch.from_numpy(points).float(), features, generator=generator)
 
 
 def snap(positions: Tensor, origin: Tensor, voxel: float) -> Tensor:

@@ -20,6 +20,7 @@ from ..gaussians import Gaussians
 from ..model import Primitives
 from ..render import Render, render
 from ..scene import Frame, Scene
+from ..scene.movers import moving_cloud
 from .checkpoint import load_checkpoint, save_checkpoint, section
 from .config import TrainingConfig
 from .initialise import initial_model, snap
@@ -67,11 +68,10 @@ class Trainer:
         self.frames = scene.split("train")
         if not self.frames:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
-        cloud = scene.cloud
+        self.moving = moving_cloud(scene, np.linspace(0, 1, config.mover_instants)) if config.mover_instants else None
         count = min(config.initial_anchors, config.max_anchors)
-        self.model = initial_model(
-            cloud.points, cloud.colors, cloud.times, config.model, count, config.seed
-        ).to(self.device)
+        movers = min(config.mover_anchors, config.max_anchors - count)
+        self.model = initial_model(scene.cloud, self.moving, config.model, count, movers, config.seed).to(self.device)
         self.entropy = MultiDimensionEntropyModel(entropy_config(config)).to(self.device)
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
         self.significance = self._new_significance()
