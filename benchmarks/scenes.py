@@ -322,9 +322,9 @@ def make_pictures(scores: Mapping[str, Any], images: Path, smooth: Sequence[pict
         view = views[index]
         stem = view["name"].replace("/", "_")
         moving = "" if view["psnr_dynamic"] is None else f", moving {view['psnr_dynamic']:.2f}"
-        caption = f"{stem} {view['psnr']:.2f} dB{moving}{', worst' if number == 0 else ''}"
+        caption = f"{'(worst) ' if number == 0 else ''}{view['psnr']:.2f} dB{moving}"
         pair = [_load(images / kind / f"{stem}.png") for kind in ("truth", "decoded")]
-        pictures.save_picture(folder / f"view_{number}.jpg", pictures.side_by_side(pair[0], pair[1], caption))
+        pictures.save_picture(folder / f"view_{number}.jpg", pictures.side_by_side(pair[0], pair[1], caption, stem))
     camera = views[worst]["camera_id"]
     stems = [v["name"].replace("/", "_") for v in sorted(views, key=lambda v: v["time"]) if v["camera_id"] == camera]
     if len(stems) > 1:

@@ -283,7 +283,7 @@ def save_views(folder: Path) -> SaveView:
         Image.fromarray(truth).save(folder / "truth" / f"{stem}.png")
         Image.fromarray(image).save(folder / "decoded" / f"{stem}.png")
         caption = f"{score.values['psnr']:.2f} dB"
-        save_picture(folder / "compare" / f"{stem}.jpg", side_by_side(truth, image, caption))
+        save_picture(folder / "compare" / f"{stem}.jpg", side_by_side(truth, image, caption, frame.name))
 
     return save
 

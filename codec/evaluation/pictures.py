@@ -39,14 +39,15 @@ def error_map(truth: Picture, decoded: Picture, gain: int = ERROR_GAIN) -> Pictu
     return np.minimum(difference * gain, 255).astype(np.uint8)
 
 
-def side_by_side(truth: Picture, decoded: Picture, caption: str = "") -> Picture:
+def side_by_side(truth: Picture, decoded: Picture, caption: str = "", name: str = "") -> Picture:
     """Truth, decoded and the error times four in one row, each under its name.
 
     Args:
         caption: appended to the decoded picture's name, such as its PSNR.
+        name: of the view, appended to the truth's.
     """
     panels = [
-        _labelled(truth, "truth"),
+        _labelled(truth, f"truth {name}".rstrip()),
         _labelled(decoded, f"decoded {caption}".rstrip()),
         _labelled(error_map(truth, decoded), f"error x{ERROR_GAIN}"),
     ]
