@@ -105,6 +105,10 @@ def area_resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np
     """
     if image.shape[:2] == (height, width):
         return image
+    if image.shape[2] == 3 and image.shape[0] % height == 0 and image.shape[1] % width == 0:
+        from PIL import Image  # the same numbers as below, several times faster
+
+        return np.array(Image.fromarray(image).reduce((image.shape[1] // width, image.shape[0] // height)))
     planes = np.ascontiguousarray(np.moveaxis(image, 2, 0), np.float32)  # (C, H, W): rows stay long
     if len(planes) == 4:
         planes[:3] *= planes[3] * np.float32(1 / 255)
