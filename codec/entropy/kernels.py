@@ -135,7 +135,8 @@ def forward(
     """``likelihood.quantise_and_rate``; returns the bits.
 
     Fills ``values`` and ``rounded``, and in ``by_f``, ``by_sigma`` and ``by_step`` the gradients of the bits by f,
-    log deviation and log step, all (N, C). ``constants``: the log scales' bounds, then the mass and width of the floor's tail.
+    log deviation and log step, all (N, C). ``constants`` are the log scales' bounds, then the mass and width of the
+    floor's tail.
     """
     rows, columns = f.shape
     low, high, tail_mass, tail_width = constants[0], constants[1], constants[2], constants[3]

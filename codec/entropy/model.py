@@ -7,6 +7,7 @@ decoded before: from eta for f_v, from f_v for everything else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -27,6 +28,9 @@ ETA_SCALE = 0.25  # eta as a network's input
 _TANH_MIN = -FACTOR_INDEX_ONE / FACTOR_INDEX_UNIT
 _TANH_MAX = (FACTOR_INDEX_ONE - 1) / FACTOR_INDEX_UNIT
 _MOMENTUM = 0.05  # of the running statistics
+_STEP_GAIN = (
+    8.0  # a step size is found by its logarithm's wandering several units: that takes larger strides than weights
+)
 _STATISTICS = ("f_v", "sigma", "color", "f_g")
 
 
@@ -59,10 +63,20 @@ class Rate:
 
 @dataclass
 class _Steps:
-    """What a call without rate reuses from the last call with one: means and step factors, per component."""
+    """What a call without rate reuses from the last call with one: copies of its means and of what makes its steps.
 
-    means: dict[str, Tensor]  # (N, C)
-    factors: dict[str, Tensor]  # (N, 1), leaves that gather the distortion's gradient in between
+    ``factors`` and ``log_q`` are leaves. The gradient that the distortion leaves in them joins the next call with rate
+    (``_join``): rate and distortion always pull together, in whatever proportion of steps the caller asks for the rate.
+    """
+
+    means: dict[str, Tensor]  # component -> (N, C)
+    factors: dict[str, Tensor]  # component -> (N, 1), 1 + tanh(.)
+    log_q: dict[str, Tensor]  # attribute -> (C,)
+
+    def leaves(self) -> dict[str, Tensor]:
+        """The leaves, by names of their own."""
+        named = {f"factor.{name}": leaf for name, leaf in self.factors.items()}
+        return named | {f"log_q.{name}": leaf for name, leaf in self.log_q.items()}
 
 
 class MultiDimensionEntropyModel(nn.Module):
@@ -84,12 +98,7 @@ class MultiDimensionEntropyModel(nn.Module):
         self.prior = LogisticMixture(config.hyper)
         self.networks = nn.ModuleDict({name: ContextNetwork(i, hidden, o) for name, i, o in config.network_shapes()})
         widths = {"f_v": config.f_v, "sigma": config.sigma, "color": config.color, "f_g": config.f_g}
-        self.log_q = nn.ParameterDict(
-            {
-                name: nn.Parameter(torch.full((width,), getattr(config, f"q_{name}")).log())
-                for name, width in widths.items()
-            }
-        )
+        self.steps = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name, width in widths.items()})
         for name, width in widths.items():
             shape = (config.primitives, width) if name == "f_g" else (width,)
             self.register_buffer(f"mean_{name}", torch.zeros(shape))
@@ -107,9 +116,8 @@ class MultiDimensionEntropyModel(nn.Module):
             features: of N anchors.
             mode: ``noise`` adds uniform noise of one step (Eq. 6); ``round`` rounds the residual around mu, and
                 lets the gradient straight through.
-            with_rate: without it the means and step factors of the last call with rate are reused (as long as N is
-                the same), which costs a tenth; Q itself is always live, and the gradient of the step factors is kept
-                for the next call with rate.
+            with_rate: without it the means and steps of the last call with rate are reused (as long as N is the
+                same), which costs a tenth; what the distortion says of the steps is kept for the next rate.
         """
         if mode not in ("noise", "round"):
             raise ValueError(f"mode {mode!r} is neither noise nor round")
@@ -128,43 +136,49 @@ class MultiDimensionEntropyModel(nn.Module):
         """What calls without rate reuse, for a checkpoint: a resumed run then repeats an uninterrupted one."""
         if self._steps is None:
             return {}
+        leaves = self._steps.leaves()
         state = {f"mean.{name}": value for name, value in self._steps.means.items()}
-        for name, factor in self._steps.factors.items():
-            state[f"factor.{name}"] = factor.detach()
-            if factor.grad is not None:
-                state[f"gradient.{name}"] = factor.grad
-        return state
+        state |= {name: leaf.detach() for name, leaf in leaves.items()}
+        return state | {f"gradient.{name}": leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 
     def load_steps_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of :meth:`steps_state`."""
-        self._steps = _Steps({}, {}) if state else None
-        for key, value in state.items():
-            kind, name = key.split(".", 1)
-            assert self._steps is not None
-            if kind == "mean":
-                self._steps.means[name] = value.clone()
-            elif kind == "factor":
-                self._steps.factors[name] = value.clone().requires_grad_(self.training)
-        for key, value in state.items():
-            kind, name = key.split(".", 1)
-            if kind == "gradient" and self._steps is not None:
-                self._steps.factors[name].grad = value.clone()
+
+        def part(kind: str) -> dict[str, Tensor]:
+            return {key[len(kind) :]: value.clone() for key, value in state.items() if key.startswith(kind)}
+
+        if not state:
+            self._steps = None
+            return
+        self._steps = _Steps(part("mean."), part("factor."), part("log_q."))
+        gradients = part("gradient.")
+        for name, leaf in self._steps.leaves().items():
+            leaf.requires_grad_(self.training)
+            leaf.grad = gradients.get(name)
+
+    @property
+    def log_q(self) -> dict[str, Tensor]:
+        """Log of the steps Q of each attribute, (C,): positive whatever the optimiser does."""
+        config = self.config
+        return {name: math.log(getattr(config, f"q_{name}")) + _STEP_GAIN * raw for name, raw in self.steps.items()}
 
     def _with_rate(self, features: Features, noise: bool) -> tuple[Features, Rate]:
         if self.training:
             self._observe(features)
         config = self.config
-        kept = _Steps({}, {})
+        kept = _Steps({}, {}, {})
+        log_q = {name: self._join(f"log_q.{name}", value, kept.log_q, name) for name, value in self.log_q.items()}
         bits: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
         context: list[Tensor] = []  # the decoder's: rounded, also where the values are noisy
 
         def code(name: str, f: Tensor, out: Tensor, factor: Tensor) -> None:
-            log_factor = self._log_factor(name, factor, kept)
+            factor = 1.0 + torch.tanh(factor.clamp(_TANH_MIN, _TANH_MAX))  # within the table of factors
+            log_factor = self._join(f"factor.{name}", factor, kept.factors, name).log()
             m, s = self._statistics(name)
             mean_at, sigma_at = config.columns(name)
             kept.means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
-            gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._log_q(name), m, s)
+            gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._columns(log_q, name), m, s)
             values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, noise)
             if name in self._context_names:
                 context.append(self._context(name, rounded))
@@ -208,11 +222,11 @@ class MultiDimensionEntropyModel(nn.Module):
 
         quantised = {}
         for name in ("f_v", "sigma", "color"):
-            step = self.log_q[name].exp() * steps.factors[name]
+            step = steps.log_q[name].exp() * steps.factors[name]
             mean = None if noise else steps.means[name][:, None]
             quantised[name] = quantise(getattr(features, name)[:, None], step, mean)[:, 0]
         factors = torch.cat([steps.factors[name] for name in chunks], 1)  # (N, M)
-        step = (self.log_q["f_g"].exp().view(1, self.config.chunks, -1) * factors[:, :, None]).flatten(1)
+        step = (steps.log_q["f_g"].exp().view(1, self.config.chunks, -1) * factors[:, :, None]).flatten(1)
         mean = None
         if not noise:
             parts = [steps.means[name].view(len(features), self.config.primitives, -1) for name in chunks]
@@ -222,16 +236,15 @@ class MultiDimensionEntropyModel(nn.Module):
 
     # ---------------------------------------------------------------- parts
 
-    def _log_factor(self, name: str, raw: Tensor, kept: _Steps) -> Tensor:
-        """log(1 + tanh(.)) within the table of factors, and its copy for the calls without rate."""
-        factor = 1.0 + torch.tanh(raw.clamp(_TANH_MIN, _TANH_MAX))
-        old = self._steps.factors.get(name) if self._steps is not None else None
-        gathered = old.grad if old is not None else None
-        if gathered is not None and factor.requires_grad and gathered.shape == factor.shape:
-            # The rate comes in one of several steps with several times the weight; so must the distortion.
-            factor.register_hook(lambda gradient, more=gathered: gradient + more)
-        kept.factors[name] = factor.detach().requires_grad_(self.training)
-        return factor.log()
+    def _join(self, key: str, value: Tensor, kept: dict[str, Tensor], name: str) -> Tensor:
+        """``value``, to whose gradient will be added what its copy gathered since the last call with rate."""
+        old = self._steps.leaves().get(key) if self._steps is not None else None
+        gathered = None if old is None else old.grad
+        if gathered is not None and value.requires_grad and gathered.shape == value.shape:
+            value.register_hook(lambda gradient: gradient + gathered)
+        # Before the first rate nothing would balance the distortion, and steps shrink without end: gather nothing.
+        kept[name] = value.detach().requires_grad_(self.training and torch.is_grad_enabled())
+        return value
 
     def _context(self, name: str, values: Tensor) -> Tensor:
         m, s = self._statistics(name)
@@ -244,16 +257,16 @@ class MultiDimensionEntropyModel(nn.Module):
 
     def context_scale(self, name: str, s: Tensor) -> Tensor:
         """(C,) deviation of a component's values once quantised: what its context is divided by."""
-        step = self._log_q(name).detach().exp()
+        step = self._columns(self.log_q, name).detach().exp()
         return torch.sqrt(s * s + step * step / 12.0)
 
-    def _log_q(self, name: str) -> Tensor:
-        """(C,) log steps of a component's columns."""
+    def _columns(self, values: dict[str, Tensor], name: str) -> Tensor:
+        """(C,) the columns of one component of something that each attribute's channels have."""
         if not name.startswith("f_g_"):
-            return cast(Tensor, self.log_q[name])
+            return values[name]
         width = self.config.f_g // self.config.chunks
         first = int(name[4:]) * width
-        return self.log_q["f_g"][first : first + width].repeat(self.config.primitives)
+        return values["f_g"][first : first + width].repeat(self.config.primitives)
 
     def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
         """Running mean and deviation of a component's columns, (C,) each."""
@@ -272,12 +285,13 @@ class MultiDimensionEntropyModel(nn.Module):
     @torch.no_grad()
     def _observe(self, features: Features) -> None:
         """Follow the features' statistics; the first call sets them."""
+        log_q = self.log_q
         every = max(1, len(features) // 2048)
         weight = _MOMENTUM if bool(self.seen) else 1.0
         for name in _STATISTICS:
             sample = getattr(features, name).detach()[::every]
             mean = sample.mean(0)
-            deviation = torch.maximum((sample - mean).square_().mean(0).sqrt_(), 0.1 * self.log_q[name].exp())
+            deviation = torch.maximum((sample - mean).square_().mean(0).sqrt_(), 0.1 * log_q[name].exp())
             getattr(self, f"mean_{name}").lerp_(mean, weight)
             getattr(self, f"deviation_{name}").lerp_(deviation, weight)
         self.seen.fill_(True)

@@ -31,24 +31,53 @@ def test_rate_reaches_every_parameter(mode: str):
 def test_rate_falls_as_the_networks_learn():
     """With Q fixed, only better predictions can save bits."""
     model, features = fresh(600)
-    for log_q in model.log_q.values():
-        log_q.requires_grad_(False)
+    model.steps.requires_grad_(False)
     bits = train(model, features, 120)
     assert bits[-1] < 0.9 * bits[0]
 
 
 def test_rate_pulls_the_steps_up_and_distortion_pulls_them_down():
     model, features = fresh()
+
+    def pull(cheap_calls: int, price: float) -> dict[str, torch.Tensor]:
+        """Gradient of the steps after some calls without rate and one with it."""
+        model.forget_steps()
+        model(features, "noise", True)
+        for _ in range(cheap_calls):
+            (price * distortion(model(features, "noise", False)[0], features)).backward()
+        model.zero_grad()
+        model(features, "noise", True)[1].total.backward()
+        return {name: step.grad for name, step in model.steps.items()}
+
+    assert all((gradient < 0).all() for gradient in pull(0, 0.0).values())  # a larger step saves bits
+    assert all((gradient > 0).all() for gradient in pull(3, 100.0).values())
+
+
+def test_distortion_alone_does_not_shrink_the_steps():
+    model, features = fresh()
+    learned = Features(**{name: getattr(features, name).clone().requires_grad_() for name in ATTRIBUTES})
+    for _ in range(3):
+        distortion(model(learned, "noise", False)[0], features).backward()
+    assert all(parameter.grad is None for parameter in model.parameters())
     model(features, "noise", True)[1].total.backward()
-    for log_q in model.log_q.values():
-        assert (log_q.grad < 0).all()  # a larger step saves bits
-        log_q.grad = None
-    torch.manual_seed(1)
-    for _ in range(5):
-        coded, _ = model(features, "noise", False)
-        distortion(coded, features).backward()
-    for log_q in model.log_q.values():
-        assert (log_q.grad > 0).all()
+    assert all((step.grad < 0).all() for step in model.steps.values())
+
+
+def test_steps_survive_a_checkpoint():
+    model, features = fresh()
+    model(features, "noise", True)
+    distortion(model(features, "noise", False)[0], features).backward()
+    copy = MultiDimensionEntropyModel(SMALL)
+    copy.load_state_dict(model.state_dict())
+    copy.load_steps_state(model.steps_state())
+    for one in (model, copy):
+        torch.manual_seed(3)
+        distortion(one(features, "noise", False)[0], features).backward()
+        one(features, "noise", True)[1].total.backward()
+    for (name, ours), theirs in zip(model.named_parameters(), copy.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad), name
+    copy.load_steps_state({})
+    assert copy.steps_state() == {}
 
 
 def test_total_is_the_sum_of_the_components():
@@ -66,8 +95,7 @@ def test_later_chunks_learn_from_earlier_ones():
     width = SMALL.f_g // SMALL.chunks
     features.f_g[:, :, width : 2 * width] = features.f_g[:, :, :width]
     model = MultiDimensionEntropyModel(SMALL)
-    for log_q in model.log_q.values():
-        log_q.requires_grad_(False)
+    model.steps.requires_grad_(False)
     train(model, features, 200)
     bits = model(features)[1].by_component()
     assert bits["f_g_1"] < 0.6 * bits["f_g_0"]
@@ -152,8 +180,8 @@ def test_estimates_agree_where_most_values_cost_nothing(price: float):
     features = anchors(900)
     model = MultiDimensionEntropyModel(SMALL)
     with torch.no_grad():
-        for log_q in model.log_q.values():
-            log_q.sub_(0.5 * math.log(price))
+        for step in model.steps.values():
+            step.sub_(0.5 * math.log(price) / 8.0)
     train(model, features, 80, price=price)
     model.eval()
     sealed = model.seal(features).estimate_bits(features)
@@ -165,8 +193,8 @@ def test_estimates_agree_where_most_values_cost_nothing(price: float):
 
     expected = sum(sealed.values()) - sealed["hyper"]
     assert expected < 1.6 * features.f_g.numel()
-    assert bits("round") == pytest.approx(expected, rel=0.02)
-    assert bits("noise") == pytest.approx(expected, rel=0.02)
+    assert bits("round") == pytest.approx(expected, rel=0.03)
+    assert bits("noise") == pytest.approx(expected, rel=0.03)
 
 
 def test_sealed_values_are_the_rounded_ones():
