@@ -23,7 +23,7 @@ class TrainingConfig:
 
     # Anchors
     initial_anchors: int = 2500
-    max_anchors: int = 6000
+    max_anchors: int = 4000
     mover_instants: int = 8  # at which what moves is carved before fixed cameras; 0 leaves it to the deformation
     mover_anchors: int = 1500  # on what moves, besides the initial ones
     voxel: float = 1 / 512  # position grid in the normalised space
