@@ -87,7 +87,8 @@ def _camera(field: Field) -> tuple[Camera, Lens]:
     pose = world_to_camera_from(rotation, field["position"].array(3))
     # Nerfies: the vertical focal length is the focal length times the pixel aspect ratio.
     camera = Camera(width, height, focal, focal * aspect, cx, cy, pose)
-    radial, tangential, skew = field.get("radial_distortion"), field.get("tangential_distortion"), field.get("skew")
+    radial, skew = field.get("radial_distortion"), field.get("skew")
+    tangential = field.get("tangential_distortion") or field.get("tangential")  # the older name
     k = (0.0, 0.0, 0.0) if radial is None else tuple(float(v) for v in radial.array(3))
     p = (0.0, 0.0) if tangential is None else tuple(float(v) for v in tangential.array(2))
     return camera, Lens(k, p, 0.0 if skew is None else skew.number(-MAX_SKEW, MAX_SKEW))  # type: ignore[arg-type]
