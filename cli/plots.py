@@ -26,6 +26,7 @@ def plot_components(report: Report, path: Path) -> None:
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
     except ImportError:
         remedy = "install it with: pip install 'adcgs[plot]'"
         raise OptionError("no-matplotlib", f"--plot needs matplotlib; {remedy}") from None
@@ -42,7 +43,7 @@ def plot_components(report: Report, path: Path) -> None:
     axes.set_xlabel("kB (1000 bytes)")
     axes.set_title(f"{Path(report.path).name}: {report.bytes:,} bytes, {report.header.anchors:,} anchors")
     axes.spines[["top", "right"]].set_visible(False)
-    handles = [axes.barh([0], [0], color=_COLORS[group]) for group in GROUPS]
+    handles = [Patch(color=_COLORS[group]) for group in GROUPS]
     labels = [
         f"{title}: {size / 1000:.1f} kB" for title, size in zip(GROUPS.values(), report.groups.values(), strict=True)
     ]

@@ -131,7 +131,7 @@ def unpack_cameras(data: bytes, frame_count: int, source: str = "cameras") -> li
         names = read_names(cursor, count)
         keys = list(zip(lens_of.tolist(), pose_of.tolist(), strict=True))
         for lens, pose in set(keys) - cameras.keys():
-            cameras[lens, pose] = Camera(*lenses[lens], poses[pose])
+            cameras[lens, pose] = Camera(*lenses[lens], world_to_camera=poses[pose])
         columns = zip(names, ids.tolist(), times, keys, strict=True)
         views += [CameraView(name, split, identity, time, cameras[key]) for name, identity, time, key in columns]
     cursor.finish()
