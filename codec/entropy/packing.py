@@ -1,6 +1,6 @@
 """The sealed parameters as bytes. Layout (integers little-endian; varint: 7 bits a byte, low first; svarint: zigzag):
 
-- steps: float32 of f_v, sigma, color, f_g, in this order;
+- steps Q: float32 of f_v, sigma, color, f_g, in this order;
 - priors of eta, per channel: i8 low, u8 n, then n - 1 varints, the frequencies but the last, which completes 65536;
 - heads of the integer arrays, in the order below: svarint centre, u8 level, u8 k;
 - varint length of the stream, then the stream: the high parts of all arrays, coded like residuals (``symbols.py``);
@@ -29,6 +29,9 @@ from .tables import LEVELS, TOTAL, Table, sigmas
 _STEPS = ("f_v", "sigma", "color", "f_g")
 _MAX_LOW_BITS = 32
 _MIN_STEP, _MAX_STEP = 2.0**-40, 2.0**40
+# Bounds on memory by the bytes that were sent; real networks take several bits a number.
+_FREE_NUMBERS = 1 << 17
+_NUMBERS_PER_BYTE = 32
 _WIDEST = 60.0  # standard deviation, in units of the high part, from which on low bits are split off
 
 Integers = NDArray[np.int64]
@@ -75,6 +78,8 @@ def unpack(data: bytes, config: EntropyConfig) -> Parameters:
     priors = tuple(reader.prior() for _ in range(config.hyper))
     shapes = list(_shapes(config))
     counts = [int(np.prod(shape)) for shape in shapes]
+    if sum(counts) > _FREE_NUMBERS + _NUMBERS_PER_BYTE * len(data):
+        raise _bad("its networks are too large for so few bytes")
     heads = [reader.head() for _ in shapes]
     stream = reader.take(reader.varint("stream length"), "stream")
     high = decode_residuals(config.coder, stream, _levels(heads, counts))
@@ -199,6 +204,8 @@ class _Reader:
             byte = self.byte(field)
             value |= (byte & 127) << (7 * place)
             if byte < 128:
+                if byte == 0 and place:
+                    raise _bad(f"{field} is not in its shortest form")
                 return value
         raise _bad(f"{field} is a number of more than 5 bytes")
 

@@ -40,6 +40,7 @@ VALUE_LIMIT = 1 << 30  # saturation of means and values
 ETA_UNIT = 256  # fixed-point 1.0 of eta as a context
 ETA_LIMIT = 127
 MAX_ANCHORS = 1 << 22
+FREE_ANCHORS = 1024  # so many anchors may cost nothing; each further one a byte of the streams that every file has
 BATCH = 4096  # anchors per matrix product; any number gives the same integers
 
 Values = NDArray[np.int32]
@@ -90,14 +91,14 @@ class DecodedFeatures:
     Attributes:
         config: sizes.
         values: component -> (N, C) int32 in units of Q / 4096; eta itself for ``hyper``.
-        symbols: component -> (N, C) int64 residuals; zeros for what is missing.
+        symbols: component -> (N, C) int32 residuals; zeros for what is missing.
         missing: chunks of f_g that were not there and stand at their predicted mean.
         arrays: f_v (N, Nv), sigma (N, 6), color (N, 3), f_g (N, K, Ng), float32.
     """
 
     config: EntropyConfig
     values: dict[str, Values]
-    symbols: dict[str, NDArray[np.int64]]
+    symbols: dict[str, NDArray[np.int32]]
     missing: tuple[str, ...]
     arrays: dict[str, Floats32]
 
@@ -168,6 +169,7 @@ class SealedEntropyModel:
             return residuals
 
         decoded = self._decode(eta, code, (), products)
+        streams["hyper"] += _padding(streams, eta.shape[0])
         counts = {name: decoded.values[name].size for name in self.config.components}
         return CodedFeatures(streams, counts, decoded)
 
@@ -188,11 +190,16 @@ class SealedEntropyModel:
             products: matrix products by something else than numpy (``fixedpoint.torch_products``); same integers.
 
         Raises:
-            BitstreamError: ``bad-count``, ``missing-component``, ``unknown-component``, ``corrupt-stream``.
+            BitstreamError: ``bad-count``, ``missing-component``, ``unknown-component``,
+                ``count-exceeds-data``, ``corrupt-stream``.
         """
         if not 1 <= count <= MAX_ANCHORS:
             raise BitstreamError("bad-count", f"entropy streams: {count} anchors; 1 to {MAX_ANCHORS} are allowed")
         missing = self._missing(coded, partial)
+        if count > _anchors_of(coded):
+            raise BitstreamError(
+                "count-exceeds-data", f"entropy streams: {count} anchors in too few bytes; get the file again"
+            )
         eta = self._decode_eta(coded["hyper"], count)
 
         def code(name: str, mean: Floats, factor: Floats, level: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -241,15 +248,16 @@ class SealedEntropyModel:
         """Figure 4 from top to bottom; coding, decoding and estimating differ in ``residuals_of`` alone."""
         config = self.config
         values: dict[str, Values] = {"hyper": eta}
-        symbols: dict[str, NDArray[np.int64]] = {"hyper": eta.astype(np.int64)}
+        symbols: dict[str, NDArray[np.int32]] = {"hyper": eta}
 
         def decode(name: str, out: Floats, factor_index: Floats) -> None:
             mean_at, level_at = config.columns(name)
             width = config.width(name)
             mean = saturate(out[:, mean_at : mean_at + width], VALUE_LIMIT)
             factor, scale = _scale(out[:, level_at : level_at + width], factor_index)
-            symbols[name] = residuals_of(name, mean, factor, scale)
-            values[name] = saturate(symbols[name] * factor + mean, VALUE_LIMIT).astype(np.int32)
+            residuals = residuals_of(name, mean, factor, scale)
+            symbols[name] = residuals.astype(np.int32)
+            values[name] = saturate(residuals * factor + mean, VALUE_LIMIT).astype(np.int32)
 
         out = self._evaluate("f_v", saturate(eta * float(ETA_UNIT), INT16), products)
         decode("f_v", out, out[:, -1:])
@@ -365,6 +373,17 @@ class SealedEntropyModel:
             remedy = "decode with --partial to go without the last chunks" if optional else "get the file again"
             raise BitstreamError("missing-component", f"entropy streams: {missing[0]} is missing; {remedy}")
         return missing
+
+
+def _anchors_of(streams: Mapping[str, bytes]) -> int:
+    """How many anchors these streams may hold: a bound on memory by the bytes that were sent."""
+    return FREE_ANCHORS + sum(len(streams[name]) for name in ("hyper", "f_v", "sigma", "color"))
+
+
+def _padding(streams: Mapping[str, bytes], count: int) -> bytes:
+    """Zeros, which decoders ignore, for the bound's sake where anchors cost less than a byte (they never do)."""
+    short = max(count - _anchors_of(streams), 0)
+    return bytes((short + 3) // 4 * 4)
 
 
 def _scale(level: Floats, factor_index: Floats) -> tuple[Floats, NDArray[np.uint8]]:

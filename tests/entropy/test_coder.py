@@ -11,6 +11,7 @@ from adcgs.entropy.coder import open_decoder, open_encoder
 from adcgs.errors import BitstreamError, OptionError
 
 from .samples import outcome
+from .twins import BitDecoder, RangeDecoder
 
 needs_torchac = pytest.mark.skipif(importlib.util.find_spec("torchac") is None, reason="torchac is an optional extra")
 CODERS = ["constriction", pytest.param("torchac", marks=needs_torchac)]
@@ -145,3 +146,46 @@ def test_absent_torchac_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
         coders._torchac.cache_clear()
     assert refusal.value.code == "coder-not-installed"
     assert "adcgs[torchac]" in str(refusal.value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_range_coder_is_the_specified_one(seed: int):
+    runs, symbols, _ = draw({0: 200 * seed, 9: 60, 33: 70 * seed, 63: 20}, seed)
+    encoder = open_encoder("constriction")
+    encoder.push(runs, symbols)
+    twin = RangeDecoder(encoder.finish())
+    assert [twin.symbol(table.frequencies.tolist()) for table, count in runs for _ in range(count)] == symbols.tolist()
+
+
+def test_range_coder_reads_any_words_as_specified():
+    """Garbage, and words that run out: the same symbols, or the same refusal."""
+    rng = np.random.default_rng(11)
+    for trial in range(400):
+        data = rng.bytes(4 * int(rng.integers(0, 6)))
+        if trial % 4 == 0:
+            data = b"\xff" * len(data)
+        runs = [(tables.gaussian_tables()[int(rng.integers(64))], 12), (tables.bit_table(), 5)]
+        symbols, code = outcome(lambda data=data, runs=runs: open_decoder("constriction", data).pull(runs))
+        twin = RangeDecoder(data)
+        try:
+            expected = [twin.symbol(table.frequencies.tolist()) for table, count in runs for _ in range(count)]
+        except ValueError:
+            assert code == "corrupt-stream"
+        else:
+            assert symbols.tolist() == expected
+
+
+@needs_torchac
+@pytest.mark.parametrize("seed", range(3))
+def test_torchac_is_the_specified_one(seed: int):
+    runs, symbols, _ = draw({0: 400, 9: 60, 33: 70, 63: 200}, seed)
+    encoder = open_encoder("torchac")
+    encoder.push(runs, symbols)
+    data, at, decoded = encoder.finish(), 0, []
+    for block in coders._blocks(runs):
+        size = int.from_bytes(data[at : at + 4], "little")
+        twin = BitDecoder(data[at + 4 : at + 4 + size])
+        decoded += [twin.symbol(table.frequencies.tolist()) for table, count in block for _ in range(count)]
+        at += 4 + size
+    assert decoded == symbols.tolist()
+    assert at == len(data)

@@ -1,5 +1,6 @@
 """The sealed model: compress / decompress, partial files, refusals, parameters as bytes."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -136,6 +137,24 @@ def test_extreme_features_are_clamped_not_corrupted():
     assert torch.isfinite(coded.decoded.features.f_v).all()
 
 
+def test_more_anchors_than_bytes_are_refused_before_anything_is_allocated():
+    sealed, features = sealed_model()
+    streams = sealed.compress(features).streams
+    tracemalloc.start()
+    refused("count-exceeds-data", lambda: sealed.decompress(streams, 1 << 22))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_anchors_that_cost_nothing_are_padded_to_the_bound():
+    sealed, _ = sealed_model()
+    one = anchors(1)
+    features = Features(**{k: getattr(one, k).repeat(3000, *[1] * (getattr(one, k).dim() - 1)) for k in vars(one)})
+    decoded = sealed.compress(features).decoded
+    again = sealed.compress(decoded.features)
+    assert sealed.decompress(again.streams, 3000).digest() == again.decoded.digest()
+
+
 def test_one_anchor():
     sealed, _ = sealed_model()
     coded = sealed.compress(anchors(1))
@@ -243,8 +262,12 @@ def test_mutated_parameters_never_escape():
     assert accepted > 10
 
 
-def test_huge_configuration_with_little_data_is_refused_before_allocation():
-    data = sealed_model()[0].to_bytes()
+def test_huge_networks_in_little_data_are_refused_before_anything_is_allocated():
     huge = replace(SMALL, f_v=128, primitives=64, f_g=32, chunks=16, hidden=256, hyper=2)
-    with pytest.raises(BitstreamError):
-        SealedEntropyModel.from_bytes(data, huge)
+    steps = np.ones(128 + 6 + 3 + 32, "<f4").tobytes()
+    priors = 2 * (b"\x00\x02" + b"\x80\x80\x02")  # two symbols of frequency 32768
+    heads = b"\x00\x00\x00" * 5000
+    tracemalloc.start()
+    refused("bad-entropy-parameters", lambda: SealedEntropyModel.from_bytes(steps + priors + heads, huge))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
