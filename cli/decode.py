@@ -31,9 +31,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--render", "folder", type=click.Path(path_type=Path), help="Folder for PNG frames and cameras.json."
-)
+@click.option("--render", "folder", type=click.Path(path_type=Path), help="Folder for PNG frames and cameras.json.")
 @click.option("--video", type=click.Path(path_type=Path), help="H.264 video to write (.mp4).")
 @click.option(
     "--views",
@@ -41,14 +39,10 @@ Examples:
     show_default=True,
     help="test, val, train, all, orbit, or a JSON file of cameras.",
 )
-@click.option(
-    "--times", help="Instants in 0..1: a list (0,0.5,1) or a count (60: evenly spread over the clip)."
-)
+@click.option("--times", help="Instants in 0..1: a list (0,0.5,1) or a count (60: evenly spread over the clip).")
 @click.option("--size", help="WxH of the images; the views' own otherwise.")
 @click.option("--background", help="white, black or R,G,B in 0..1; the file's own otherwise.")
-@click.option(
-    "--partial", is_flag=True, help="Accept a file that was cut: render what its complete sections give."
-)
+@click.option("--partial", is_flag=True, help="Accept a file that was cut: render what its complete sections give.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
@@ -74,9 +68,7 @@ def main(
     instants = None if times is None else parse_times(times)
     scene = open_scene(file, device=device, threads=threads, allow_partial=partial)
     if scene.missing:
-        console().print(
-            f"[yellow]{file} is cut; missing: {', '.join(scene.missing)} (rendered from what is there)"
-        )
+        console().print(f"[yellow]{file} is cut; missing: {', '.join(scene.missing)} (rendered from what is there)")
     chosen = _viewpoints(scene, views, instants, size)
     color = None if background is None else parse_background(background)
     report = _render(scene, chosen, folder, video, color)
@@ -98,9 +90,7 @@ def parse_times(text: str) -> list[float]:
             return [index / (count - 1) for index in range(count)]
         times = [float(part) for part in parts]
     except ValueError:
-        raise OptionError(
-            "bad-times", f"--times {text!r}: give numbers in 0..1 with commas, or a count"
-        ) from None
+        raise OptionError("bad-times", f"--times {text!r}: give numbers in 0..1 with commas, or a count") from None
     if not all(0 <= t <= 1 for t in times):
         raise OptionError("bad-times", f"--times {text}: times are in 0..1 over the clip")
     return times
@@ -114,9 +104,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _viewpoints(
-    scene: DecodedScene, views: str, times: list[float] | None, size: str | None
-) -> list[Viewpoint]:
+def _viewpoints(scene: DecodedScene, views: str, times: list[float] | None, size: str | None) -> list[Viewpoint]:
     from adcgs.viewpoints import resize, select_viewpoints
 
     orbit_frames = max(scene.header.frame_count, 60)
@@ -143,9 +131,7 @@ def _render(
         return render_frames(scene, chosen, folder, video, background=background, progress=report)
 
 
-def _print_report(
-    report: RenderReport, chosen: Sequence[Viewpoint], scene: DecodedScene, as_json: bool
-) -> None:
+def _print_report(report: RenderReport, chosen: Sequence[Viewpoint], scene: DecodedScene, as_json: bool) -> None:
     if as_json:
         document = {
             "frames": report.frames,
@@ -162,5 +148,6 @@ def _print_report(
         return
     where = " and ".join(str(p) for p in (report.folder, report.video) if p is not None)
     console().print(
-        f"{report.frames} frames in {where}; {report.fps:.1f} frames per second (deformation to pixels, files not counted)"
+        f"{report.frames} frames in {where}; {report.fps:.1f} frames per second "
+        "(deformation to pixels, files not counted)"
     )

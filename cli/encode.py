@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from adcgs.errors import OptionError, TrainingError
@@ -34,19 +34,11 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 
 @click.command(epilog=EXAMPLES)
 @click.argument("scene", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The .adc file to write."
-)
-@click.option(
-    "--preset", type=click.Choice(["draft", "default", "best"]), default="default", show_default=True
-)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .adc file to write.")
+@click.option("--preset", type=click.Choice(["draft", "default", "best"]), default="default", show_default=True)
 @click.option("--minutes", type=float, help="Train for this long (the preset says, otherwise).")
-@click.option(
-    "--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical."
-)
-@click.option(
-    "--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small)."
-)
+@click.option("--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical.")
+@click.option("--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small).")
 @click.option("--max-anchors", type=int, help="Anchor budget.")
 @click.option(
     "--weights",
@@ -77,9 +69,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--cache-gb", type=float, default=2.0, show_default=True, help="Memory for decoded images.")
 @click.option("--resume", is_flag=True, help="Continue from OUTPUT.checkpoint.")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Code this trained checkpoint; no training."
-)
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Code this trained checkpoint; no training.")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep OUTPUT.checkpoint once the file is written.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @handle_errors
@@ -91,7 +81,7 @@ def main(
     iterations: int | None,
     rate_lambda: float | None,
     max_anchors: int | None,
-    weights: str,
+    weights: Literal["fp32", "fp16", "int8"],
     downscale: float,
     layout: str | None,
     background: str,
@@ -109,13 +99,9 @@ def main(
     from adcgs.scene import load_scene
 
     if resume and checkpoint is not None:
-        raise OptionError(
-            "bad-option", "--resume continues training, --checkpoint codes without: give one of them"
-        )
+        raise OptionError("bad-option", "--resume continues training, --checkpoint codes without: give one of them")
     if not output.parent.is_dir():
-        raise OptionError(
-            "bad-output", f"{output}: the folder {output.parent} does not exist; create it first"
-        )
+        raise OptionError("bad-output", f"{output}: the folder {output.parent} does not exist; create it first")
     use_threads(threads)
     check_device(device)
     state = output.with_name(output.name + ".checkpoint")
@@ -132,11 +118,7 @@ def main(
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
     else:
-        trainer = (
-            _restore(capture, state, state, device)
-            if resume
-            else _new_trainer(capture, config, state, device)
-        )
+        trainer = _restore(capture, state, state, device) if resume else _new_trainer(capture, config, state, device)
         if resume:
             _check_resumed(
                 trainer,
@@ -226,9 +208,7 @@ def _train(trainer: Trainer, state: Path, scene: Path, output: Path) -> None:
             trainer.train(report)
     except KeyboardInterrupt:
         if state.exists():
-            console().print(
-                f"stopped; state is in {state}\nresume with: adcgs-encode {scene} -o {output} --resume"
-            )
+            console().print(f"stopped; state is in {state}\nresume with: adcgs-encode {scene} -o {output} --resume")
         raise
     except TrainingError as error:
         if error.code == "not-finite" and state.exists():
@@ -248,9 +228,7 @@ def _progress() -> Progress:
 
 
 def _line(status: Status) -> str:
-    minutes, seconds = (
-        divmod(max(status.remaining, 0), 60) if status.remaining == status.remaining else (0, 0)
-    )
+    minutes, seconds = divmod(max(status.remaining, 0), 60) if status.remaining == status.remaining else (0, 0)
     size = "-" if status.bits is None else f"{status.bits / 8e3:.0f} KB"
     return (
         f"step {status.iteration}  left {int(minutes)}:{int(seconds):02d}  {status.psnr:.2f} dB  "
@@ -266,5 +244,6 @@ def _print_report(report: EncodeReport, as_json: bool) -> None:
     held_out = "" if report.psnr_model is None else f", {report.psnr_model:.2f} dB on held-out views"
     console().print(
         f"{report.path}: {report.bytes} bytes, {report.anchors} anchors, {report.iterations} steps "
-        f"in {report.minutes:.1f} min{held_out}\nlook at it: adcgs-decode {report.path} --render frames/   adcgs-inspect {report.path}"
+        f"in {report.minutes:.1f} min{held_out}\n"
+        f"look at it: adcgs-decode {report.path} --render frames/   adcgs-inspect {report.path}"
     )

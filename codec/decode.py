@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from .entropy import EntropyConfig
+    from .entropy import DecodedFeatures, EntropyConfig
     from .gaussians import Gaussians
     from .model import AnchorModel, ModelConfig, Primitives
 
@@ -64,9 +64,7 @@ class DecodedScene:
                 self._primitives = self.model.predict(self.model.features)
             return self.model.deform(self.model.features, self._primitives, time)
 
-    def render(
-        self, camera: Camera, time: float, background: tuple[float, float, float] | None = None
-    ) -> Tensor:
+    def render(self, camera: Camera, time: float, background: tuple[float, float, float] | None = None) -> Tensor:
         """An image, (H, W, 3) float32 in [0, 1], of a camera in the normalised space at ``time`` in [0, 1]."""
         import torch
 
@@ -105,12 +103,10 @@ def open_scene(
         config, entropy = configurations(header)
         arrays = unpack_arrays(container.read("networks"), network_shapes(config))
         grid, decoded = _read_anchors(container, header, entropy)
-        views = (
-            unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
-        )
+        views = unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
         missing = tuple(container.missing)
     origin = torch.tensor(header.grid_origin, dtype=torch.float32)
-    positions = origin + torch.from_numpy(grid.astype(np.float32)) * np.float32(header.voxel)
+    positions = origin + torch.from_numpy(grid.astype(np.float32)) * header.voxel
     model = AnchorModel(config, positions, decoded.features, folded=True)
     model.load_network_arrays({name: torch.from_numpy(array) for name, array in arrays.items()})
     model.requires_grad_(False)
@@ -118,7 +114,7 @@ def open_scene(
 
 
 def decoded_digest(path: str | Path) -> str:
-    """SHA-256 over the positions (N x 3 uint32, little-endian) and the entropy model's digest; equal on every machine."""
+    """SHA-256 over positions (N x 3 uint32, little-endian) and the entropy model's digest; equal on every machine."""
     with Container.open(path) as container:
         header = read_header(container)
         _, entropy = configurations(header)
@@ -141,7 +137,7 @@ def _read_anchors(
     grid = decode_positions(container.read("positions"), max_points=header.anchors)
     if len(grid) != header.anchors:
         raise BitstreamError(
-            "length-mismatch", f"positions: {len(grid)} points, the header says {header.anchors} anchors; re-encode the file"
+            "length-mismatch", f"positions: {len(grid)} points, the header says {header.anchors}; re-encode the file"
         )
     sealed = SealedEntropyModel.from_bytes(container.read("entropy"), config)
     streams = {name: container.read(name) for name in config.components if name in container}
@@ -167,9 +163,7 @@ def configurations(header: Header) -> tuple[ModelConfig, EntropyConfig]:
     for key in _ENTROPY_KEYS:
         value = header.config.get(key)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise BitstreamError(
-                "bad-header", f"model configuration: '{key}' is {value!r}; re-encode the file"
-            )
+            raise BitstreamError("bad-header", f"model configuration: '{key}' is {value!r}; re-encode the file")
         sizes[key] = value
     entropy = EntropyConfig(
         f_v=model.reference_dim,
@@ -203,12 +197,8 @@ def check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise OptionError(
-            "no-device", f"--device {device!r} is not a torch device; use cpu or cuda"
-        ) from None
+        raise OptionError("no-device", f"--device {device!r} is not a torch device; use cpu or cuda") from None
     if kind not in ("cpu", "cuda"):
         raise OptionError("no-device", f"--device {device!r} is not supported; use cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise OptionError(
-            "no-device", f"--device {device!r}: torch sees no CUDA device here; use --device cpu"
-        )
+        raise OptionError("no-device", f"--device {device!r}: torch sees no CUDA device here; use --device cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from .training import Trainer
 if TYPE_CHECKING:
     from .scene import Frame, Scene
 
-WEIGHTS = ("fp32", "fp16", "int8")
-
-
 @dataclass(frozen=True)
 class EncodeReport:
     """What came out of an encoding.
@@ -31,7 +28,8 @@ class EncodeReport:
         bytes: size of the file.
         estimated_bytes: what the entropy model's own estimate says the coded components take.
         coded_bytes: what they do take.
-        psnr_model: mean held-out PSNR of the trained model in memory, straight-through rounding, None without held-out views.
+        psnr_model: mean PSNR over test views of the trained model in memory, its attributes rounded as in training;
+            None without test views.
     """
 
     path: Path
@@ -49,12 +47,12 @@ class EncodeReport:
         return {**asdict(self), "path": str(self.path)}
 
 
-def write_scene(trainer: Trainer, path: Path, *, weights: str = "fp32") -> EncodeReport:
+def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16", "int8"] = "fp32") -> EncodeReport:
     """Seal a trained model and write it to ``path``, atomically.
 
     Args:
         trainer: after :meth:`Trainer.train`, or restored from a checkpoint.
-        weights: how the networks are stored, one of :data:`WEIGHTS`.
+        weights: how the networks are stored.
     """
     trainer.finish()
     scene, model = trainer.scene, trainer.model
@@ -121,14 +119,11 @@ def camera_views(scene: Scene) -> list[CameraView]:
 
 
 def held_out_psnr(trainer: Trainer, limit: int = 20) -> float | None:
-    """Mean PSNR of the model in memory over (at most ``limit``, evenly spread) test views; None where there are none."""
+    """Mean PSNR of the model in memory over at most ``limit`` test views, evenly spread; None without any."""
     frames: Sequence[Frame] = trainer.scene.split("test")
     if not frames:
         return None
     chosen = [
-        frames[i]
-        for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))
+        frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))
     ]
-    return float(
-        np.mean([psnr(trainer.render(frame).numpy(), trainer.scene.target(frame)) for frame in chosen])
-    )
+    return float(np.mean([psnr(trainer.render(frame).numpy(), trainer.scene.target(frame)) for frame in chosen]))

@@ -57,16 +57,10 @@ def render_frames(
     """
     sizes = {(v.camera.width, v.camera.height) for v in viewpoints}
     if video is not None and len(sizes) > 1:
-        raise OptionError(
-            "bad-video", f"--video: the views have {len(sizes)} sizes; choose one with --size WxH"
-        )
+        raise OptionError("bad-video", f"--video: the views have {len(sizes)} sizes; choose one with --size WxH")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    writer = (
-        None
-        if video is None
-        else _VideoWriter(video, *next(iter(sizes)), frame_rate or scene.header.frame_rate)
-    )
+    writer = None if video is None else _VideoWriter(video, *next(iter(sizes)), frame_rate or scene.header.frame_rate)
     spent = 0.0
     try:
         for index, view in enumerate(viewpoints):

@@ -92,9 +92,7 @@ def _at_times(chosen: Sequence[Viewpoint], times: Sequence[float]) -> list[Viewp
 def resize(viewpoints: Sequence[Viewpoint], width: int, height: int) -> list[Viewpoint]:
     """The same views at another size."""
     if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
-        raise OptionError(
-            "bad-size", f"--size {width}x{height}: give positive sizes of at most {MAX_PIXELS} pixels"
-        )
+        raise OptionError("bad-size", f"--size {width}x{height}: give positive sizes of at most {MAX_PIXELS} pixels")
     return [replace(view, camera=view.camera.resized(width, height)) for view in viewpoints]
 
 
@@ -120,9 +118,7 @@ def orbit(views: Sequence[CameraView], times: Sequence[float] | NDArray[np.float
     height = relative @ up
     flat = relative - height[:, None] * up
     radius = float(np.median(np.linalg.norm(flat, axis=1)))
-    east = _unit(
-        np.median(flat, axis=0) if np.ptp(_angles(flat, up)) < 3.0 else flat[0], np.array([1.0, 0.0, 0.0])
-    )
+    east = _unit(np.median(flat, axis=0) if np.ptp(_angles(flat, up)) < 3.0 else flat[0], np.array([1.0, 0.0, 0.0]))
     north = np.cross(up, east)
     angle = np.arctan2(flat @ north, flat @ east)
     span = float(np.quantile(angle, 0.95) - np.quantile(angle, 0.05))
@@ -138,9 +134,7 @@ def orbit(views: Sequence[CameraView], times: Sequence[float] | NDArray[np.float
 
 
 def _angles(flat: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:
-    east = _unit(
-        np.cross(up, [0.0, 0.0, 1.0]), _unit(np.cross(up, [1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
-    )
+    east = _unit(np.cross(up, [0.0, 0.0, 1.0]), _unit(np.cross(up, [1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])))
     return np.asarray(np.arctan2(flat @ np.cross(up, east), flat @ east))
 
 
@@ -215,7 +209,7 @@ def _viewpoint(path: Path, index: int, entry: object, similarity: Similarity) ->
         raise refuse("world_to_camera", "must be 4x4 finite numbers")
     if not np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-4):
         raise refuse("world_to_camera", "has no rotation in its upper left 3x3")
-    camera = Camera(width, height, *(numbers[k] for k in ("fx", "fy", "cx", "cy")), world_to_camera=matrix)
+    camera = Camera(width, height, numbers["fx"], numbers["fy"], numbers["cx"], numbers["cy"], matrix)
     name = entry.get("name", f"view_{index:04d}")
     if not isinstance(name, str) or not name.strip(". "):
         raise refuse("name", "must be text")

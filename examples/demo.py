@@ -24,7 +24,11 @@ def run(*arguments: str | Path, cwd: Path, capture: bool = False) -> Any:
     command = [str(a) for a in arguments]
     print(f"\n$ {shlex.join(command)}", flush=True)
     result = subprocess.run(
-        [str(BIN / command[0]), *command[1:]], cwd=cwd, check=False, text=True, stdout=subprocess.PIPE if capture else None
+        [str(BIN / command[0]), *command[1:]],
+        cwd=cwd,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE if capture else None,
     )
     if result.returncode:
         sys.exit(result.returncode)

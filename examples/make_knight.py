@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from adcgs.scene.images import area_resize, open_image
+from PIL import Image
 
 SIDE = 200  # pixels
 KEPT = {"train": 80, "test": 8, "val": 4}

@@ -1,8 +1,8 @@
 """Where the things that move are, at several instants, before a rig of fixed cameras.
 
-What a fixed camera sees change against its temporal median is a silhouette of what moves. Silhouettes of one instant from
-several cameras are carved like alpha masks, so a model can start with anchors along the whole path of a thing that no
-gradient would ever drag across the scene.
+What a fixed camera sees change against its temporal median is a silhouette of what moves. Silhouettes of one
+instant from several cameras are carved like alpha masks, so a model can start with anchors along the whole
+path of a thing that no gradient would ever drag across the scene.
 """
 
 from __future__ import annotations
@@ -80,5 +80,3 @@ def _close(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     from scipy.ndimage import binary_closing, binary_dilation, binary_opening
 
     return np.asarray(binary_dilation(binary_opening(binary_closing(mask, iterations=2), iterations=1)), bool)
-
-

@@ -39,17 +39,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise TrainingError(
-            "bad-checkpoint", f"{path}: no such checkpoint; start without --resume or --checkpoint"
-        )
+        raise TrainingError("bad-checkpoint", f"{path}: no such checkpoint; start without --resume or --checkpoint")
     try:
         with safe_open(str(path), framework="pt") as handle:
             meta = json.loads((handle.metadata() or {})["adcgs"])
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise TrainingError(
-            "bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})"
-        ) from error
+        raise TrainingError("bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise TrainingError(
             "bad-checkpoint", f"{path}: checkpoint format {meta.get('format')!r}, this version reads {FORMAT}"

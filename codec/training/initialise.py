@@ -1,4 +1,4 @@
-"""From a capture to an untrained model: anchors on the initial cloud, attributes that say 'a small soft dot of that colour'."""
+"""From a capture to an untrained model: anchors on the initial clouds, each a few soft dots of its colour."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import SceneError
 from ..features import Features
 from ..model import AnchorModel, ModelConfig
+
 
 class Cloud(Protocol):
     """Points (P, 3) in the normalised space, colours (P, 3) in [0, 1], and instants (P,) in [0, 1] where known."""

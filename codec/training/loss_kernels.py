@@ -76,8 +76,18 @@ def filter_row(row: Any, place: int, channels: int, window: Any) -> Any:
 
 @kernel
 def ssim_forward(
-    x: Any, y: Any, weights: Any, height: int, width: int, channels: int, window: Any, share: float,
-    counter: Any, derivatives: Any, plane_stride: int, sums: Any,
+    x: Any,
+    y: Any,
+    weights: Any,
+    height: int,
+    width: int,
+    channels: int,
+    window: Any,
+    share: float,
+    counter: Any,
+    derivatives: Any,
+    plane_stride: int,
+    sums: Any,
 ) -> None:
     """Every thread's share of the first pass.
 
@@ -165,8 +175,19 @@ def filter_derivatives(
 
 @kernel
 def ssim_backward(
-    x: Any, y: Any, weights: Any, height: int, width: int, channels: int, window: Any, share: float,
-    counter: Any, derivatives: Any, plane_stride: int, scale: float, gradient: Any,
+    x: Any,
+    y: Any,
+    weights: Any,
+    height: int,
+    width: int,
+    channels: int,
+    window: Any,
+    share: float,
+    counter: Any,
+    derivatives: Any,
+    plane_stride: int,
+    scale: float,
+    gradient: Any,
 ) -> None:
     """Every thread's share of the second pass: gradient = scale * dL/dx, (H W C,). See :func:`ssim_forward`."""
     pad = RADIUS * channels

@@ -21,9 +21,7 @@ class AnchorOptimiser:
         config: learning rates.
     """
 
-    def __init__(
-        self, model: AnchorModel, entropy: MultiDimensionEntropyModel, config: TrainingConfig
-    ) -> None:
+    def __init__(self, model: AnchorModel, entropy: MultiDimensionEntropyModel, config: TrainingConfig) -> None:
         self.model = model
         self.config = config
         scale = config.lr_scale
@@ -34,13 +32,9 @@ class AnchorOptimiser:
             "sigma": config.lr_sigma * scale,
             "color": config.lr_color * scale,
         }
-        groups = [
-            {"params": [getattr(model, name)], "lr": rate, "name": name} for name, rate in rates.items()
-        ]
+        groups = [{"params": [getattr(model, name)], "lr": rate, "name": name} for name, rate in rates.items()]
         deformation = [
-            net.parameters()
-            for net in (getattr(model, "coarse_net", None), getattr(model, "fine_net", None))
-            if net
+            net.parameters() for net in (getattr(model, "coarse_net", None), getattr(model, "fine_net", None)) if net
         ]
         networks = {
             "heads": (list(model.predict_net.parameters()), config.lr_heads * scale),

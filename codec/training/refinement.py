@@ -49,9 +49,7 @@ class Significance:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of :meth:`state`."""
-        self.gradient, self.weight, self.opacity = (
-            state[k].clone() for k in ("gradient", "weight", "opacity")
-        )
+        self.gradient, self.weight, self.opacity = (state[k].clone() for k in ("gradient", "weight", "opacity"))
         self.views = int(state["views"][0])
 
 
@@ -92,9 +90,7 @@ def grow(
     order = torch.argsort(score[candidates], descending=True, stable=True)
     candidates = candidates[order][: 4 * max(budget, 0)]
     positions = (model.positions.detach()[:, None, :] + primitives.offsets.detach()).flatten(0, 1)[candidates]
-    chosen = candidates[_one_per_voxel(positions, model.positions.detach()[keep], 4 * config.voxel)][
-        : max(budget, 0)
-    ]
+    chosen = candidates[_one_per_voxel(positions, model.positions.detach()[keep], 4 * config.voxel)][: max(budget, 0)]
     return _children(model, primitives, chosen)
 
 

@@ -68,7 +68,8 @@ class Trainer:
         self.frames = scene.split("train")
         if not self.frames:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
-        self.moving = moving_cloud(scene, np.linspace(0, 1, config.mover_instants)) if config.mover_instants else None
+        instants = np.linspace(0, 1, config.mover_instants).tolist()
+        self.moving = moving_cloud(scene, instants) if instants else None
         count = min(config.initial_anchors, config.max_anchors)
         movers = min(config.mover_anchors, config.max_anchors - count)
         self.model = initial_model(scene.cloud, self.moving, config.model, count, movers, config.seed).to(self.device)
@@ -127,9 +128,7 @@ class Trainer:
             features, _ = self.entropy(self.model.features, "round", False)
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
             return (
-                render(self.model.gaussians_at(frame.time, features), frame.camera, background)
-                .image.clamp(0, 1)
-                .cpu()
+                render(self.model.gaussians_at(frame.time, features), frame.camera, background).image.clamp(0, 1).cpu()
             )
 
     def progress(self) -> float:
@@ -197,11 +196,7 @@ class Trainer:
         if progress < config.noise_from:
             return self.model.features, None
         mode = "round" if progress >= config.round_from else "noise"
-        with_rate = (
-            config.rate_lambda > 0
-            and progress >= config.rate_from
-            and self.iteration % config.rate_every == 0
-        )
+        with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
         return self.entropy(self.model.features, mode, with_rate)
 
     def _next_frame(self) -> int:
@@ -269,19 +264,12 @@ class Trainer:
 
     def grid_positions(self) -> np.ndarray:
         """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""
-        return (
-            snap(self.model.positions.detach(), self.origin, self.config.voxel)
-            .cpu()
-            .numpy()
-            .astype(np.uint32)
-        )
+        return snap(self.model.positions.detach(), self.origin, self.config.voxel).cpu().numpy().astype(np.uint32)
 
     def position_bits(self) -> float:
         """What the positions will cost, from their number and the volume of the grid."""
         count = max(len(self.model.positions), 1)
-        extent = (
-            self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)
-        ) / self.config.voxel + 1
+        extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.config.voxel + 1
         return count * max(float(torch.log2(extent.clamp_min(1)).sum()) - math.log2(count) - 3.0, 2.0)
 
     def _stop_not_finite(self) -> None:
@@ -293,7 +281,7 @@ class Trainer:
         where = f"tensor '{bad[0]}'" if bad else "tensor 'loss' (all parameters are finite)"
         raise TrainingError(
             "not-finite",
-            f"{where} is not finite at iteration {self.iteration}; the last checkpoint is intact, try a lower learning rate",
+            f"{where} is not finite at iteration {self.iteration}; the last checkpoint is intact",
         )
 
     # ---------------------------------------------------------------- checkpoints
@@ -329,9 +317,7 @@ class Trainer:
         }
 
     @staticmethod
-    def from_checkpoint(
-        scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu"
-    ) -> Trainer:
+    def from_checkpoint(scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu") -> Trainer:
         """Continue a run of the same scene, with the configuration that it had.
 
         Args:
@@ -352,7 +338,8 @@ class Trainer:
         if meta.get("scene") != trainer._fingerprint():
             raise TrainingError(
                 "bad-checkpoint",
-                f"{path}: made from {meta.get('scene')}, this capture is {trainer._fingerprint()}; use the same capture and --downscale",
+                f"{path}: made from {meta.get('scene')}, this capture is {trainer._fingerprint()}; "
+                "use the same capture and --downscale",
             )
         trainer._restore(path, tensors, meta)
         return trainer

@@ -49,9 +49,7 @@ def make_model(n: int = 7, config: ModelConfig = SMALL, trained: bool = True) ->
 @pytest.mark.parametrize("time", [0.0, 0.31, 1.0])
 def test_deformation_is_exactly_the_identity_at_initialisation(time: float) -> None:
     model = make_model(trained=False)
-    still = AnchorModel(
-        dataclasses.replace(SMALL, coarse=False, fine=False), model.positions.data, model.features
-    )
+    still = AnchorModel(dataclasses.replace(SMALL, coarse=False, fine=False), model.positions.data, model.features)
     still.predict_net.load_state_dict(model.predict_net.state_dict())
     moved, rest = model.gaussians_at(time), still.gaussians_at(0.0)
     for field in ("means", "scales", "opacities", "colors"):
@@ -85,7 +83,8 @@ def test_a_deformed_primitive_is_the_sum_of_the_equations() -> None:
     deformed = f["positions"][anchor] + coarse[:3]
     code = position_code(torch.from_numpy(deformed)[None], SMALL.position_frequencies)[0].numpy()
     fine = timed("fine_net", code).reshape(SMALL.primitives, 4)[k]
-    turn = (coarse[6:10] + [1, 0, 0, 0]) / np.linalg.norm(coarse[6:10] + [1, 0, 0, 0])
+    turn = coarse[6:10] + np.array([1.0, 0.0, 0.0, 0.0])
+    turn /= np.linalg.norm(turn)
     rotation = quaternion.to_matrix(torch.from_numpy(turn)).numpy()
     mean = deformed + rotation @ (heads["position"] * np.exp(f["sigma"][anchor, :3]))
     scale = np.exp(f["sigma"][anchor, 3:] + heads["covariance"][:3] + coarse[3:6])
@@ -94,9 +93,7 @@ def test_a_deformed_primitive_is_the_sum_of_the_equations() -> None:
     row = anchor * SMALL.primitives + k
     assert np.allclose(got.means[row].detach(), mean, atol=1e-5)
     assert np.allclose(got.scales[row].detach(), scale, rtol=1e-4)
-    assert np.allclose(
-        got.opacities[row].detach(), sigmoid(heads["opacity"][0] + coarse[13] + fine[0]), atol=1e-5
-    )
+    assert np.allclose(got.opacities[row].detach(), sigmoid(heads["opacity"][0] + coarse[13] + fine[0]), atol=1e-5)
     assert np.allclose(
         got.colors[row].detach(),
         sigmoid(f["color"][anchor] + heads["color"] + coarse[10:13] + fine[1:]),
@@ -155,8 +152,7 @@ def test_time_is_linear_between_knots_and_exact_on_them() -> None:
 def test_rotations_compose_as_quaternions_do() -> None:
     g = torch.Generator().manual_seed(3)
     a, b = (
-        torch.nn.functional.normalize(torch.randn(5, 4, generator=g, dtype=torch.float64), dim=-1)
-        for _ in range(2)
+        torch.nn.functional.normalize(torch.randn(5, 4, generator=g, dtype=torch.float64), dim=-1) for _ in range(2)
     )
     product = quaternion.to_matrix(quaternion.multiply(a, b))
     assert torch.allclose(product, quaternion.to_matrix(a) @ quaternion.to_matrix(b))
@@ -172,9 +168,7 @@ def test_every_parameter_learns() -> None:
         + out.opacities.sum()
         + out.colors.square().sum()
     ).backward()
-    still = [
-        name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)
-    ]
+    still = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
     assert still == []
 
 

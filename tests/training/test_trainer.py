@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from adcgs.encode import write_scene
 from adcgs.errors import OptionError, TrainingError
 from adcgs.model import ModelConfig
