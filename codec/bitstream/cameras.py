@@ -129,7 +129,7 @@ def unpack_cameras(data: bytes, frame_count: int, source: str = "cameras") -> li
         lens_of = read_column(cursor, count, "intrinsics of views", 0, len(lenses) - 1)
         pose_of = read_column(cursor, count, "poses of views", 0, len(poses) - 1)
         names = read_names(cursor, count)
-        keys = list(zip(lens_of.tolist(), pose_of.tolist(), strict=True))
+        keys: list[tuple[int, int]] = list(zip(lens_of.tolist(), pose_of.tolist(), strict=True))
         for lens, pose in set(keys) - cameras.keys():
             cameras[lens, pose] = Camera(*lenses[lens], world_to_camera=poses[pose])
         columns = zip(names, ids.tolist(), times, keys, strict=True)

@@ -140,7 +140,7 @@ def _header() -> Iterator[Case]:
     yield (
         "one anchor fewer than positions",
         _with(header=varint(samples.ANCHORS - 1) + header[1:]),
-        "count-exceeds-data",
+        "limit-exceeded",
     )
     yield "2^24 anchors in a small file", _with(header=varint(1 << 24) + header[1:]), "length-mismatch"
     yield "no frames", _with(header=header[:1] + b"\0" + header[2:]), "limit-exceeded"
