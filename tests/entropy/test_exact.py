@@ -33,7 +33,8 @@ print(decoded.digest())
 VARIANTS = {
     "plain": ("numpy", 0, {}),
     "one thread": ("numpy", 0, {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
-    "two threads, one by one": ("torch", 1, {"OMP_NUM_THREADS": "2"}),
+    "one by one": ("numpy", 1, {}),
+    "two threads": ("torch", 0, {"OMP_NUM_THREADS": "2"}),
     "old kernels": ("torch", 37, {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"}),
     "sse": ("torch", 0, {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41", "TORCH_MKLDNN": "0"}),
     "plain openblas": ("numpy", 37, {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"}),

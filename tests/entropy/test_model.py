@@ -96,9 +96,9 @@ def test_later_chunks_learn_from_earlier_ones():
     features.f_g[:, :, width : 2 * width] = features.f_g[:, :, :width]
     model = MultiDimensionEntropyModel(SMALL)
     model.steps.requires_grad_(False)
-    train(model, features, 200)
+    train(model, features, 120)
     bits = model(features)[1].by_component()
-    assert bits["f_g_1"] < 0.6 * bits["f_g_0"]
+    assert bits["f_g_1"] < 0.7 * bits["f_g_0"]
 
 
 def test_noise_stays_within_half_a_step():
