@@ -64,14 +64,13 @@ class AnchorModel(nn.Module):
             "width": config.deformation_width,
             "knots": config.knots,
             "time_dim": config.time_dim,
-            "folded": folded,
         }
         coarse_out = OFFSET + SCALE + ROTATION + COLOR + OPACITY
         if config.coarse:
-            self.coarse_net = TimedMLP(config.reference_dim, outputs=coarse_out, **size)
+            self.coarse_net = TimedMLP(config.reference_dim, outputs=coarse_out, folded=folded, **size)
         if config.fine:
             fine_out = config.primitives * (OPACITY + COLOR)
-            self.fine_net = TimedMLP(6 * config.position_frequencies, outputs=fine_out, **size)
+            self.fine_net = TimedMLP(6 * config.position_frequencies, outputs=fine_out, folded=folded, **size)
         self.z = None if folded else knot_parameter(config, generator or torch.Generator().manual_seed(0))
 
     @property
@@ -166,9 +165,7 @@ class AnchorModel(nn.Module):
             net = getattr(self, f"{prefix}_net", None)
             if net is not None:
                 arrays |= {
-                    f"{prefix}.{n}": p.detach()
-                    for n, p in net.named_parameters()
-                    if n not in ("time_weight", "rows")
+                    f"{prefix}.{n}": p.detach() for n, p in net.named_parameters() if n not in ("time_weight", "rows")
                 }
                 arrays[f"{prefix}.rows"] = net.time_rows(self.z).detach()
         return arrays
