@@ -105,10 +105,11 @@ def area_resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np
     """
     if image.shape[:2] == (height, width):
         return image
-    if image.shape[2] == 3 and image.shape[0] % height == 0 and image.shape[1] % width == 0:
-        from PIL import Image  # the same numbers as below, several times faster
+    factors = (image.shape[1] / width, image.shape[0] / height)
+    if image.shape[2] == 3 and all(factor in (1, 2, 4, 8) for factor in factors):
+        from PIL import Image  # the same numbers several times faster; with odd factors it rounds down too often
 
-        return np.array(Image.fromarray(image).reduce((image.shape[1] // width, image.shape[0] // height)))
+        return np.array(Image.fromarray(image).reduce((int(factors[0]), int(factors[1]))))
     planes = np.ascontiguousarray(np.moveaxis(image, 2, 0), np.float32)  # (C, H, W): rows stay long
     if len(planes) == 4:
         planes[:3] *= planes[3] * np.float32(1 / 255)
