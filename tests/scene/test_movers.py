@@ -1,0 +1,67 @@
+"""What moves before fixed cameras is found where it is, instant by instant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from adcgs.scene import load_scene
+from adcgs.scene.movers import moving_cloud
+from PIL import Image
+
+from ..captures import FOV, balls, camera_to_world, trace
+
+SIZE, CAMERAS, INSTANTS = 72, 8, 7
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL to OpenCV axes
+
+
+def write_rig(folder: Path, cameras: int = CAMERAS) -> Path:
+    """A PanopticSports capture of the two balls before ``cameras`` fixed cameras; camera 0 is held out."""
+    poses = [camera_to_world(2.4 * c, 0.2 + 0.1 * c) for c in range(cameras)]
+    focal = 0.5 * SIZE / np.tan(0.5 * FOV)
+    k = [[focal, 0, SIZE / 2], [0, focal, SIZE / 2], [0, 0, 1]]
+    for split, chosen in (("train", range(1, cameras)), ("test", range(1))):
+        document: dict[str, object] = {"w": SIZE, "h": SIZE}
+        document["k"] = [[k for _ in chosen] for _ in range(INSTANTS)]
+        document["w2c"] = [[np.linalg.inv(poses[c] @ FLIP).tolist() for c in chosen] for _ in range(INSTANTS)]
+        document["fn"] = [[f"{c}/{t:06d}.png" for c in chosen] for t in range(INSTANTS)]
+        document["cam_id"] = [list(chosen) for _ in range(INSTANTS)]
+        (folder / f"{split}_meta.json").write_text(json.dumps(document))
+    for c in range(cameras):
+        (folder / "ims" / str(c)).mkdir(parents=True)
+        for t in range(INSTANTS):
+            picture = trace(poses[c], t / (INSTANTS - 1), SIZE).astype(float)
+            alpha = picture[..., 3:] / 255
+            rgb = picture[..., :3] * alpha + 255 * (1 - alpha)
+            Image.fromarray(rgb.round().astype(np.uint8)).save(folder / "ims" / str(c) / f"{t:06d}.png")
+    return folder
+
+
+def test_the_moving_ball_is_found_at_each_instant_and_the_still_one_is_not(tmp_path: Path) -> None:
+    scene = load_scene(write_rig(tmp_path))
+    cloud = moving_cloud(scene, [0.0, 0.5, 1.0])
+    assert cloud is not None
+    assert cloud.times is not None
+    for instant in (0.0, 0.5, 1.0):
+        here = scene.similarity.invert(cloud.points[cloud.times == np.float32(instant)])
+        center, radius, color = balls(instant)[1]
+        distance = np.linalg.norm(here - center, axis=1)
+        assert len(here) > 50
+        assert np.quantile(distance, 0.9) < 1.5 * radius
+        assert np.linalg.norm(np.median(here, axis=0) - center) < 0.5 * radius
+        bluest = cloud.colors[cloud.times == np.float32(instant)].mean(axis=0)
+        assert np.argmax(bluest) == np.argmax(color) == 2
+
+
+def test_there_is_nothing_to_say_with_too_few_fixed_cameras(tmp_path: Path, balls: Path) -> None:
+    assert moving_cloud(load_scene(write_rig(tmp_path, cameras=4)), [0.0]) is None
+    assert moving_cloud(load_scene(balls), [0.0]) is None
+
+
+def test_the_result_does_not_depend_on_the_call(tmp_path: Path) -> None:
+    scene = load_scene(write_rig(tmp_path))
+    first, second = moving_cloud(scene, [0.5]), moving_cloud(scene, [0.5])
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first.points, second.points)
