@@ -1,0 +1,162 @@
+"""The commands as a user runs them: one file in between, exit codes, one line for what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+ENCODE = ["--iterations", "30", "--max-anchors", "80", "--threads", "1"]
+# What adcgs[encode] brings must not be needed to decode.
+BLOCKED = ("compressai", "open3d", "scipy", "torchmetrics", "torchvision", "matplotlib", "lpips", "sklearn")
+ALONE = f"""
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BLOCKED!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+from adcgs.cli.decode import main
+try:
+    main(sys.argv[1:], standalone_mode=False)
+finally:
+    rooms = [m for m in sys.modules if m.startswith(("adcgs.training", "adcgs.scene", "adcgs.evaluation"))]
+    assert not rooms, rooms
+"""
+
+
+def run(command: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    code = f"from adcgs.cli.{command} import main; main()"
+    words = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def encoded(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded")
+    result = run("encode", balls, "-o", "balls.adc", *ENCODE, "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["bytes"] == (folder / "balls.adc").stat().st_size
+    assert not (folder / "balls.adc.checkpoint").exists()
+    return folder / "balls.adc"
+
+
+def test_decodes_in_an_empty_folder_without_the_encoders_libraries(encoded: Path, tmp_path: Path) -> None:
+    (tmp_path / "only.adc").write_bytes(encoded.read_bytes())
+    words = [sys.executable, "-c", ALONE, "only.adc", "--render", "frames", "--video", "out.mp4", "--views", "all"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    frames = sorted(p.name for p in (tmp_path / "frames").glob("*.png"))
+    assert len(frames) == 17
+    assert "test_r_000.png" in frames
+    with Image.open(tmp_path / "frames" / frames[0]) as image:
+        assert image.size == (32, 32)
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 17
+
+
+def test_the_written_cameras_render_the_same_frames(encoded: Path, tmp_path: Path) -> None:
+    assert run("decode", encoded, "--render", "a", cwd=tmp_path).returncode == 0
+    result = run("decode", encoded, "--render", "b", "--views", "a/cameras.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for first in sorted((tmp_path / "a").glob("*.png")):
+        with Image.open(first) as x, Image.open(tmp_path / "b" / first.name) as y:
+            assert np.abs(np.asarray(x, int) - np.asarray(y, int)).max() <= 1
+
+
+def test_orbit_times_and_size(encoded: Path, tmp_path: Path) -> None:
+    result = run(
+        "decode",
+        encoded,
+        "--render",
+        "o",
+        "--views",
+        "orbit",
+        "--times",
+        "5",
+        "--size",
+        "40x24",
+        "--json",
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["frames"] == 5
+    views = json.loads((tmp_path / "o" / "cameras.json").read_text())
+    assert [v["time"] for v in views] == [0, 0.25, 0.5, 0.75, 1]
+    images = [np.asarray(Image.open(p).convert("RGB"), int) for p in sorted((tmp_path / "o").glob("*.png"))]
+    assert images[0].shape == (24, 40, 3)
+    assert all((image.min(axis=2) < 200).mean() > 0.02 for image in images), "the orbit does not look at the scene"
+
+
+def test_inspect_accounts_for_every_byte(encoded: Path, tmp_path: Path) -> None:
+    result = run("inspect", encoded, "--json", cwd=tmp_path)
+    report = json.loads(result.stdout)
+    assert sum(c["bytes"] for c in report["components"]) == encoded.stat().st_size == report["bytes"]
+
+
+def test_eval_measures_the_decoded_file(encoded: Path, balls: Path, tmp_path: Path) -> None:
+    result = run("eval", encoded, balls, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["bytes"] == encoded.stat().st_size
+    assert len(report["views"]) == 3
+    assert 8 < report["mean"]["psnr"] < 60
+    assert report["mean"]["psnr"] == pytest.approx(np.mean([v["psnr"] for v in report["views"]]))
+
+
+def test_a_checkpoint_is_coded_without_training(balls: Path, tmp_path: Path) -> None:
+    first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    again = run("encode", balls, "-o", "b.adc", "--checkpoint", "a.adc.checkpoint", "--threads", "1", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "a.adc").read_bytes() == (tmp_path / "b.adc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "says"),
+    [
+        ("encode", ["missing", "-o", "x.adc"], "missing"),
+        ("encode", ["{balls}", "-o", "nowhere/x.adc"], "nowhere"),
+        ("encode", ["{balls}", "-o", "x.adc", "--resume"], "x.adc.checkpoint"),
+        ("encode", ["{balls}", "-o", "x.adc", "--device", "tpu"], "cpu or cuda"),
+        ("decode", ["missing.adc", "--render", "f"], "missing.adc"),
+        ("decode", ["{file}"], "--render"),
+        ("decode", ["{file}", "--render", "f", "--views", "moon"], "moon"),
+        ("decode", ["{file}", "--render", "f", "--times", "2.5"], "0..1"),
+        ("decode", ["{file}", "--render", "f", "--size", "big"], "WxH"),
+        ("decode", ["{file}", "--video", "f.gif"], ".mp4"),
+        ("eval", ["{file}", "missing"], "missing"),
+        ("inspect", ["{balls}/transforms_train.json"], "transforms_train.json"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    encoded: Path, balls: Path, tmp_path: Path, command: str, arguments: list[str], says: str
+) -> None:
+    words = [a.format(balls=balls, file=encoded) for a in arguments]
+    result = run(command, *words, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    assert says in errors[0]
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == [], "something was left behind"
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "inspect", "eval"])
+def test_help_has_examples_and_is_light(command: str, tmp_path: Path) -> None:
+    code = (
+        "import sys, click\n"
+        f"from adcgs.cli.{command} import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    assert not {'torch', 'numba', 'open3d', 'compressai'} & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Examples" in result.stdout
