@@ -36,7 +36,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @cache
 def _cache_folder(room: Path) -> Path | None:
-    """A writable folder for the kernels of this very source, in NUMBA_CACHE_DIR or the user's cache; None if there is none.
+    """A writable folder for the kernels of this very source, in NUMBA_CACHE_DIR or the user's cache, or None.
 
     numba would not notice a change in a module that a kernel merely imports, so the folder's name does.
     Never a shared folder such as /tmp: what numba loads from there runs.

@@ -13,7 +13,10 @@ _ONE = 1 << 62
 
 # Learned by benchmarks/position_weights.py from clouds that it makes up; 1 is 2^24. A cloud that differs
 # costs some bytes until the coder has adapted, never correctness.
-SPLIT_WEIGHTS = (-17544 << 12, 5788 << 12, 2550 << 12, 463 << 12, 311 << 12, 621 << 12, -302 << 12, 1211 << 12, -8937 << 12, -2969 << 12, 6663 << 12, -2348 << 12, 63 << 12, -281 << 12, -1219 << 12, -170 << 12)
+SPLIT_WEIGHTS = (
+    -17544 << 12, 5788 << 12, 2550 << 12, 463 << 12, 311 << 12, 621 << 12, -302 << 12, 1211 << 12,
+    -8937 << 12, -2969 << 12, 6663 << 12, -2348 << 12, 63 << 12, -281 << 12, -1219 << 12, -170 << 12,
+)  # fmt: skip
 SIDE_WEIGHTS = (456 << 12, -56 << 12, -50 << 12, -301 << 12, 248 << 12, 81 << 12)
 
 

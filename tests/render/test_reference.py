@@ -188,6 +188,6 @@ def test_what_does_not_fit_is_refused() -> None:
         render(Gaussians(**{**values, "colors": torch.zeros(4, 9)}), camera, torch.zeros(9))
     with pytest.raises(OptionError, match="CUDA"):
         render(Gaussians(**values), camera, background, backend="cuda")
+    doubles = Gaussians(**{name: value.double() for name, value in values.items()})
     with pytest.raises(OptionError, match="float32"):
-        doubles = Gaussians(**{name: value.double() for name, value in values.items()})
         render(doubles, camera, background.double(), backend="cpu")
