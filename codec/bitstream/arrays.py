@@ -30,11 +30,6 @@ GROUPS: dict[str, int] = {
     "predict": 1,
     "coarse": 2,
     "fine": 3,
-    "entropy": 4,
-    "hyper": 5,
-    "mem": 6,
-    "step": 7,
-    "appearance": 8,
 }
 """Registered groups of arrays: one byte in the file instead of a name. Added to, never renumbered."""
 

@@ -9,14 +9,15 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import samples
 from .mutators import mutate
-from .targets import TARGETS, outcome
+from .targets import TARGETS, Target, outcome
 
-HANG_SECONDS = 10.0
+HANG_SECONDS = 10.0  # of processor time; a process that waits is killed after thirty times that by the clock
 MEMORY_FACTOR = 4.0
 _WARM_UP = 3
 
@@ -61,14 +62,16 @@ def fuzz_here(target: str, seed: int, indices: range, progress: Any = None) -> F
     clean = _peak_memory()
     for index in indices:
         data = mutate(seed, index, inputs(target, "int8" if index % 3 == 2 else "fp32"))
-        start = time.monotonic()
         if progress is not None:
-            progress[0], progress[1] = index, start
+            progress[0], progress[1] = index, time.monotonic()
+        start = time.process_time()
         try:
             found.outcomes[outcome(TARGETS[target], data)] += 1
         except Exception:
             found.failures.append((index, traceback.format_exc(limit=-4)))
-        seconds = time.monotonic() - start
+        seconds = time.process_time() - start
+        if seconds > HANG_SECONDS:  # once more: compiling a kernel for the first time is no hang
+            seconds = _seconds_again(TARGETS[target], data)
         found.slowest = max(found.slowest, (seconds, index))
         if seconds > HANG_SECONDS:
             found.failures.append((index, f"took {seconds:.1f} s"))
@@ -77,6 +80,13 @@ def fuzz_here(target: str, seed: int, indices: range, progress: Any = None) -> F
             found.failures.append((index, f"peak memory {memory:.1f} times the clean decode's"))
         found.memory = max(found.memory, memory)
     return found
+
+
+def _seconds_again(target: Target, data: bytes) -> float:
+    start = time.process_time()
+    with suppress(Exception):
+        outcome(target, data)
+    return time.process_time() - start
 
 
 def mutate_nothing(sections: Mapping[str, bytes]) -> bytes:
@@ -119,9 +129,9 @@ def fuzz(target: str, seed: int, count: int, jobs: int, report: Any = None) -> F
                 process.join()
             elif not process.is_alive():
                 verdict = f"the process died with status {process.exitcode}"
-            elif time.monotonic() - progress[1] > 3 * HANG_SECONDS:
+            elif time.monotonic() - progress[1] > 30 * HANG_SECONDS:
                 process.kill()
-                verdict = f"hangs for more than {3 * HANG_SECONDS:.0f} s"
+                verdict = f"hangs for more than {30 * HANG_SECONDS:.0f} s"
             else:
                 continue
             running.remove(entry)
