@@ -14,12 +14,32 @@ from numba.extending import register_jitable
 
 from ..jit import fetch_add, kernel
 from .layers import (
-    COLUMNS, add_row_sums, clear, columns_from_rows, fill_rows, gate, product, rows_from_columns, weight_gradient,
+    COLUMNS,
+    add_row_sums,
+    clear,
+    columns_from_rows,
+    fill_rows,
+    gate,
+    product,
+    rows_from_columns,
+    weight_gradient,
 )  # fmt: skip
 from .vector import LANES, Code, Flag, Floats, Vec, Whole, emitted
 from .vector_math import (
-    add, clamp, conjugate, dot, existing, exp, hamilton, rotation_gradient, rotation_matrix, sigmoid, sine_cosine, unit,
-    unit_gradient, within,
+    add,
+    clamp,
+    conjugate,
+    dot,
+    existing,
+    exp,
+    hamilton,
+    rotation_gradient,
+    rotation_matrix,
+    sigmoid,
+    sine_cosine,
+    unit,
+    unit_gradient,
+    within,
 )  # fmt: skip
 
 BLOCK = 8 * COLUMNS

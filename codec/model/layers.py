@@ -30,7 +30,7 @@ def product(
                 weight = weights.everywhere(start + k * column_step)
                 for total, value in zip(pair, right, strict=True):
                     total.add(weight * value)
-        for place, total in zip(sum(places, []), sum(sums, []), strict=True):
+        for place, total in zip(sum(places, []), sum(sums, []), strict=True):  # noqa: RUF017 (unrolled in compilation)
             outs.store(place, total.value.at_least(floor))
 
     with code.loop(columns, step=COLUMNS) as column:

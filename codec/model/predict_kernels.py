@@ -14,7 +14,15 @@ from numba.extending import register_jitable
 
 from ..jit import fetch_add, kernel
 from .layers import (
-    COLUMNS, add_matrix, add_row_sums, clear, columns_from_rows, fill_rows, gate, product, rows_from_columns,
+    COLUMNS,
+    add_matrix,
+    add_row_sums,
+    clear,
+    columns_from_rows,
+    fill_rows,
+    gate,
+    product,
+    rows_from_columns,
     weight_gradient,
 )  # fmt: skip
 from .vector import LANES, Code, Floats, Vec, Whole, emitted

@@ -99,7 +99,8 @@ class Frame:
         weights = np.empty(self.pairs, np.float32)
         self._run(
             blending.blend, self.rows, self.stride, self.table, self.channels, self.background, self.width, self.height,
-            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.entries, self.order, flat(image), flat(alpha), weights,
+            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.entries, self.order, flat(image),
+            flat(alpha), weights,
         )  # fmt: skip
         del self.entries
         return image, alpha, weights
@@ -118,7 +119,8 @@ class Frame:
         pair_rows = np.empty(self.pairs * pair_stride, np.float32)
         self._run(
             blending.blend_gradient, self.rows, self.stride, self.table, self.channels, self.background, self.width,
-            self.height, self.tiles_x, _counter(), self.schedule, self.tile_starts, self.order, flat(image), flat(alpha),
+            self.height, self.tiles_x, _counter(), self.schedule, self.tile_starts, self.order, flat(image),
+            flat(alpha),
             flat(image_gradient), flat(alpha_gradient), pair_rows, pair_stride,
         )  # fmt: skip
         # The kernel writes whole vectors of primitives; what hangs over is cut off.

@@ -22,7 +22,7 @@ class TrainingConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
 
     # Anchors
-    initial_anchors: int = 2500
+    initial_anchors: int = 3500
     max_anchors: int = 4000
     mover_instants: int = 8  # at which what moves is carved before fixed cameras; 0 leaves it to the deformation
     mover_anchors: int = 1500  # on what moves, besides the initial ones
@@ -49,7 +49,7 @@ class TrainingConfig:
 
     # Refinement (Eq. 11)
     grow_threshold: float = 2e-4  # on the significance-weighted gradient, in units of half the image
-    grow_share: float = 0.08  # at most this share of new anchors per refinement
+    grow_share: float = 0.03  # at most this share of new anchors per refinement
     prune_opacity: float = 5e-3  # on the mean opacity of an anchor's most opaque primitive
     prune_weight: float = 2e-2  # on the mean blending weight of an anchor per view, in pixels
 
@@ -59,7 +59,7 @@ class TrainingConfig:
     lr_positions: float = 5e-4
     lr_sigma: float = 5e-3
     lr_color: float = 7.5e-3
-    lr_features: float = 7.5e-3
+    lr_features: float = 2.5e-3
     lr_heads: float = 2e-3
     lr_deformation: float = 3e-3
     lr_time: float = 5e-3

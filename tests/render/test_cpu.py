@@ -210,7 +210,9 @@ def test_gradients_of_two_renders_add_up() -> None:
     values, camera = random_scene(121, 40)
     other = replace(camera, cx=camera.cx + 3.0)
     everywhere = torch.ones(camera.height, camera.width, dtype=torch.bool)
-    singles = [draw(values, view, "cpu", torch.float32, upstream_of(view, 3, everywhere))[1] for view in (camera, other)]
+    singles = [
+        draw(values, view, "cpu", torch.float32, upstream_of(view, 3, everywhere))[1] for view in (camera, other)
+    ]
     leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
     background = torch.linspace(0.2, 0.9, 3)
     total = torch.zeros(())
