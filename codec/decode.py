@@ -146,7 +146,7 @@ def _read_anchors(
 
 def read_header(container: Container) -> Header:
     """The header section of an open container."""
-    return Header.from_bytes(container.read("header"))
+    return Header.from_bytes(container.read("header"), f"{container.source}: header", container.version[1])
 
 
 def configurations(header: Header) -> tuple[ModelConfig, EntropyConfig]:

@@ -185,7 +185,7 @@ class Trainer:
         if not bool(torch.isfinite(loss)):
             self._stop_not_finite()
         loss.backward()
-        self._track(view, target, gaussians, camera.width, camera.height)
+        self._track(view, target, gaussians, frame)
         self.optimiser.step(progress)
         if self._refines(progress):
             self._refine(primitives)
@@ -216,7 +216,7 @@ class Trainer:
 
     # ---------------------------------------------------------------- refinement
 
-    def _track(self, view: Render, target: Tensor, gaussians: Gaussians, width: int, height: int) -> None:
+    def _track(self, view: Render, target: Tensor, gaussians: Gaussians, frame: Frame) -> None:
         squared = float(((view.image.detach() - target) ** 2).mean())
         weight = 1.0 / min(self.iteration + 1, _SMOOTHING)
         self.error += weight * (squared - self.error)
@@ -224,7 +224,10 @@ class Trainer:
             return
         gradient = view.means2d.grad
         if gradient is not None:
-            self.significance.add(gradient, view.weights, gaussians.opacities, 0.5 * max(width, height))
+            height, width = target.shape[:2]
+            # In pixels of the full view, so that what is pruned does not depend on the phase's resolution.
+            weights = view.weights * (frame.camera.width * frame.camera.height / (width * height))
+            self.significance.add(gradient, weights, gaussians.opacities, 0.5 * max(width, height))
 
     def _refines(self, progress: float) -> bool:
         config = self.config
