@@ -27,17 +27,29 @@ def render_cpu(gaussians: Gaussians, camera: Camera, background: Tensor, setting
     wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     frame = Frame(gaussians, camera, background, settings)
     frame.project()
-    image, alpha, pair_weights = frame.blend()
+    image, alpha, pair_weights = frame.blend(wants_gradient)
     means2d = frame.means2d
     if wants_gradient:
         means2d.requires_grad_()
         image, alpha = _Rasterize.apply(frame, image, alpha, means2d, *tensors)
-    return Render(image, alpha, means2d, frame.radii, lambda: frame.sum_pairs(pair_weights))
+        return Render(image, alpha, means2d, frame.radii, lambda: frame.sum_pairs(pair_weights))
+
+    def weights() -> Tensor:
+        again = Frame(gaussians, camera, background, settings)
+        again.project()
+        return again.sum_pairs(again.blend(for_training=True)[2])
+
+    return Render(image, alpha, means2d, frame.radii, weights)
 
 
 def flat(tensor: Tensor) -> NDArray[Any]:
     """The tensor's values as a contiguous array; its own memory where it is contiguous already."""
     return tensor.detach().contiguous().numpy().reshape(-1)
+
+
+def aligned(size: int) -> NDArray[np.float32]:
+    """Uninitialised floats that begin with a cache line; numpy's own memory begins 16 bytes after one."""
+    return torch.empty(size).numpy()
 
 
 class Frame:
@@ -66,7 +78,7 @@ class Frame:
     def project(self) -> None:
         """Fills the rows, and lists every tile's splats."""
         padded, tiles = self.count + LANES, self.tiles_x * self.tiles_y
-        self.rows = np.empty(padded * self.stride, np.float32)
+        self.rows = aligned(padded * self.stride)
         depths = np.empty(padded, np.float32)
         self.radii = torch.empty(self.count, dtype=torch.int32)
         self.means2d = torch.empty(self.count, 2)
@@ -92,15 +104,16 @@ class Frame:
         # The longest lists first: no thread is left with a long one at the end.
         self.schedule = np.argsort(-np.diff(self.tile_starts), kind="stable")
 
-    def blend(self) -> tuple[Tensor, Tensor, NDArray[np.float32]]:
-        """The image (H, W, C), alpha (H, W) and every pair's summed weight."""
+    def blend(self, for_training: bool) -> tuple[Tensor, Tensor, NDArray[np.float32]]:
+        """The image (H, W, C), alpha (H, W) and, if it is for training, every pair's summed weight."""
         image, alpha = torch.empty(self.height, self.width, self.channels), torch.empty(self.height, self.width)
-        self.order = np.empty((self.pairs, 2), np.int32)
-        weights = np.empty(self.pairs, np.float32)
+        self.splats = np.empty(self.pairs, np.int32)
+        self.places = np.empty(self.pairs if for_training else 0, np.int32)
+        weights = np.empty(self.pairs if for_training else 0, np.float32)
         self._run(
             blending.blend, self.rows, self.stride, self.table, self.channels, self.background, self.width, self.height,
-            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.entries, self.order, flat(image),
-            flat(alpha), weights,
+            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.entries, self.splats, self.places,
+            flat(image), flat(alpha), weights,
         )  # fmt: skip
         del self.entries
         return image, alpha, weights
@@ -108,7 +121,7 @@ class Frame:
     def sum_pairs(self, values: NDArray[np.float32]) -> Tensor:
         """(M,) the pairs' values, summed by primitive."""
         sums = torch.empty(self.count)
-        self._run(tiling.sum_pairs, _counter(), self.pair_bounds, values, sums.numpy())
+        self._run(tiling.sum_pairs, _counter(), self.pair_bounds, self.places, values, sums.numpy())
         return sums
 
     def gradients(
@@ -116,19 +129,18 @@ class Frame:
     ) -> tuple[Tensor, ...]:
         """Of means2d, means, quaternions, scales, opacities, colors."""
         pair_stride = LANES * -(-(6 + len(self.background)) // LANES)
-        pair_rows = np.empty(self.pairs * pair_stride, np.float32)
+        pair_rows = aligned(self.pairs * pair_stride)
         self._run(
             blending.blend_gradient, self.rows, self.stride, self.table, self.channels, self.background, self.width,
-            self.height, self.tiles_x, _counter(), self.schedule, self.tile_starts, self.order, flat(image),
-            flat(alpha),
-            flat(image_gradient), flat(alpha_gradient), pair_rows, pair_stride,
+            self.height, self.tiles_x, _counter(), self.schedule, self.tile_starts, self.splats,
+            flat(image), flat(alpha), flat(image_gradient), flat(alpha_gradient), pair_rows, pair_stride,
         )  # fmt: skip
         # The kernel writes whole vectors of primitives; what hangs over is cut off.
         widths = {"means": 3, "quaternions": 4, "scales": 3, "opacities": 1, "colors": self.channels, "means2d": 2}
         out = {name: torch.empty(self.count + LANES, width) for name, width in widths.items()}
         self._run(
-            projection.pull_back, *self.geometry, self.channels, self.table, _counter(),
-            self.rows, self.stride, self.pair_bounds, pair_rows, pair_stride, *(flat(value) for value in out.values()),
+            projection.pull_back, *self.geometry, self.channels, self.table, _counter(), self.rows, self.stride,
+            self.pair_bounds, self.places, pair_rows, pair_stride, *(flat(value) for value in out.values()),
         )  # fmt: skip
         out = {name: value[: self.count] for name, value in out.items()}
         out["opacities"] = out["opacities"][:, 0]

@@ -27,6 +27,7 @@ from .simd import (
     log2,
     maximum,
     minimum,
+    prefetch,
     put,
     scatter,
     select,
@@ -34,9 +35,10 @@ from .simd import (
     store,
 )
 from .simd import square_root as sqrt
-from .tiling import chunk_bounds, count_tiles, pack_box
+from .tiling import chunk_bounds, pack_box, touched_columns, unpack_box
 
 padded_channels = njit(_padded_channels)
+AHEAD = 24  # pairs between a gradient row's prefetch and its use
 
 
 @njit
@@ -206,7 +208,7 @@ def project(
         if chunk >= CHUNKS:
             break
         start, end = chunk_bounds(chunk, count)
-        pairs = 0
+        counts, pairs = tile_counts[chunk], 0
         for first in range(start, end, LANES):
             project_block(
                 first, count - 1, means, quaternions, scales, opacities, table,
@@ -223,9 +225,16 @@ def project(
                 radius = max(at(rows, row + at_.HALF_X), at(rows, row + at_.HALF_Y))
                 put(radii, i, np.int32(min(np.ceil(radius), np.float32(1e9))))
                 place = 4 * (i - first)
-                box = pack_box(at(spans, place), at(spans, place + 1), at(spans, place + 2), at(spans, place + 3))
+                x, x_end = np.int64(at(spans, place)), np.int64(at(spans, place + 1))
+                y, y_end = np.int64(at(spans, place + 2)), np.int64(at(spans, place + 3))
+                box = pack_box(x, y, x_end - x, y_end - y)
                 put(boxes, i, box)
-                pairs += count_tiles(rows, row, box, tiles_x, tile_counts[chunk])
+                _, y, _, height = unpack_box(box)
+                for tile_y in range(y, y + height):
+                    x_0, x_1 = touched_columns(rows, row, box, tile_y, tiles_x)
+                    for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
+                        put(counts, tile, np.int32(at(counts, tile) + 1))
+                    pairs += x_1 - x_0
         pair_counts[chunk] = pairs
 
 
@@ -319,15 +328,15 @@ def pull_back_block(
 @kernel
 def pull_back(
     means: Any, quaternions: Any, scales: Any, opacities: Any, channels: int, table: Any,
-    counter: Any, rows: Any, stride: int, pair_bounds: Any, pair_rows: Any, pair_stride: int,
+    counter: Any, rows: Any, stride: int, pair_bounds: Any, places: Any, pair_rows: Any, pair_stride: int,
     g_means: Any, g_quaternions: Any, g_scales: Any, g_opacities: Any, g_colors: Any, g_means2d: Any,
 ) -> None:
     """Every thread's share of summing the pairs' gradient rows and pulling them back to the attributes.
 
     Args:
         counter: (>= 1,) int64, zero.
-        pair_bounds: (M + 1,) int32: the pairs of each splat.
-        pair_rows: (pairs * pair_stride,) from :func:`blending.blend_gradient`.
+        pair_bounds, places: (M + 1,) and (pairs,) int32: the pairs of each splat, and their places.
+        pair_rows: (pairs * pair_stride,) by place, from :func:`blending.blend_gradient`.
         g_...: gradients like the attributes, with room for M + LANES rows; out.
     """
     count = opacities.size
@@ -340,11 +349,14 @@ def pull_back(
         for first in range(start, end, LANES):
             for lane in range(min(LANES, end - first)):
                 i = first + lane
+                pair_start, pair_end = np.intp(at(pair_bounds, i)), np.intp(at(pair_bounds, i + 1))
                 for part in range(0, pair_stride, LANES):
                     total = splat(0.0)
-                    for pair in range(pair_bounds[i], pair_bounds[i + 1]):
-                        total = total + load(pair_rows, pair * pair_stride + part)
+                    for pair in range(pair_start, pair_end):
+                        total = total + load(pair_rows, np.intp(at(places, pair)) * pair_stride + part)
                     store(sums, lane * pair_stride + part, total)
+                for pair in range(pair_end + AHEAD, min(pair_end + AHEAD + pair_end - pair_start, places.size)):
+                    prefetch(pair_rows, np.intp(at(places, pair)) * pair_stride)
                 for channel in range(channels):
                     g_colors[i * channels + channel] = sums[lane * pair_stride + 6 + channel]
             pull_back_block(

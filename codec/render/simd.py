@@ -532,20 +532,75 @@ def fma_channels(typingctx: Any, factor: Any, values: Any, totals: Any) -> Any:
     return values(vec_t, values, values), codegen
 
 
+def _shuffle(builder: Any, a: Any, b: Any, indices: list[int]) -> Any:
+    """Lanes of the concatenation of two vectors of one type."""
+    mask = ir.Constant(ir.VectorType(_I32, len(indices)), [ir.Constant(_I32, index) for index in indices])
+    return builder.shuffle_vector(a, b, mask)
+
+
 @intrinsic
-def store_channel_sums(typingctx: Any, array: Any, index: Any, values: Any) -> Any:
-    """array[index + channel] = the sum of values[channel]'s lanes."""
+def store_lane_sums(typingctx: Any, array: Any, index: Any, values: Any) -> Any:
+    """array[index + i] = the sum of values[i]'s lanes; zeros up to the next multiple of LANES."""
     if not _is_float_array(array) or not _channel_tuple(values):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        for channel in range(sig.args[2].count):
-            position = builder.add(args[1], ir.Constant(args[1].type, channel))
-            total = _sum_lanes(builder, builder.extract_value(args[2], channel))
-            builder.store(total, _address(context, builder, sig.args[0], args[0], position))
+        array, index, values = args
+        vectors = [builder.extract_value(values, i) for i in range(sig.args[2].count)]
+        for first in range(0, len(vectors), LANES):
+            level = vectors[first : first + LANES]
+            level += [_constant(0.0)] * (LANES - len(level))
+            width = 1
+            while width < LANES:  # merge pairs, so that lane i ends up with the sum of vector i
+                low = [lane + LANES * bool(lane & width) - (lane & width) for lane in range(LANES)]
+                high = [lane + width for lane in low]
+                level = [
+                    builder.fadd(_shuffle(builder, a, b, low), _shuffle(builder, a, b, high))
+                    for a, b in zip(level[::2], level[1::2], strict=True)
+                ]
+                width *= 2
+            place = builder.add(index, ir.Constant(index.type, first))
+            pointer = _address(context, builder, sig.args[0], array, place)
+            builder.store(level[0], builder.bitcast(pointer, _VEC.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, values), codegen
+
+
+@intrinsic
+def load_rgb(typingctx: Any, array: Any, index: Any) -> Any:
+    """Three Vecs from LANES interleaved triples, from flat index ``index`` on."""
+    if not _is_float_array(array):
+        return None
+    result = types.UniTuple(vec_t, 3)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = ir.VectorType(_F32, 3 * LANES)
+        pointer = builder.bitcast(_address(context, builder, sig.args[0], *args), wide.as_pointer())
+        triples = builder.load(pointer, align=4)
+        parts = [_shuffle(builder, triples, triples, list(range(i, 3 * LANES, 3))) for i in range(3)]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return result(array, types.intp), codegen
+
+
+@intrinsic
+def store_rgb(typingctx: Any, array: Any, index: Any, red: Any, green: Any, blue: Any) -> Any:
+    """Writes LANES interleaved triples from flat index ``index`` on."""
+    if not _is_float_array(array) or not red == green == blue == vec_t:
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array, index, red, green, blue = args
+        wide = ir.VectorType(_F32, 3 * LANES)
+        pointer = builder.bitcast(_address(context, builder, sig.args[0], array, index), wide.as_pointer())
+        both = _shuffle(builder, red, green, list(range(2 * LANES)))
+        last = _shuffle(builder, blue, blue, [lane % LANES for lane in range(2 * LANES)])
+        order = [(pixel, LANES + pixel, 2 * LANES + pixel)[channel] for pixel in range(LANES) for channel in range(3)]
+        builder.store(_shuffle(builder, both, last, order), pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, vec_t, vec_t, vec_t), codegen
 
 
 @njit

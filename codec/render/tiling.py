@@ -1,7 +1,8 @@
 """Which splats touch which tiles: exact culling, and a counting sort into tiles.
 
-Tiles hold lists of (splat, pair) sorted by depth. A pair is one splat in one tile; pairs are numbered splat by
-splat, so that the gradient rows which tiles write come out grouped by splat.
+A tile holds a list of splats, front to back. A pair is one splat in one tile; it has a number, counted splat by
+splat, and a place in its tile's list, counted tile by tile. Tiles write what they find out about their pairs by
+place, one after the other; whoever sums over a splat's pairs goes by their numbers and looks the places up.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ def chunk_bounds(chunk: int, count: int) -> tuple[int, int]:
 
 
 @njit
-def pack_box(x: float, x_end: float, y: float, y_end: float) -> int:
-    """A splat's first tile column and row, and how many it spans of each: 16 bits apiece; 0 if it touches none."""
-    first_x, first_y = np.int64(x), np.int64(y)
-    return first_x | first_y << 16 | (np.int64(x_end) - first_x) << 32 | (np.int64(y_end) - first_y) << 48
+def pack_box(x: int, y: int, columns: int, height: int) -> int:
+    """The tiles of a splat's box: first column and row, and how many of each; 16 bits apiece. 0 if it is empty."""
+    if columns == 0 or height == 0:
+        return 0
+    return x | y << 16 | columns << 32 | height << 48
 
 
 @njit
 def unpack_box(box: int) -> tuple[int, int, int, int]:
-    """First tile column, first row, number of columns, number of rows."""
+    """The inverse of :func:`pack_box`."""
     return box & 0xFFFF, box >> 16 & 0xFFFF, box >> 32 & 0xFFFF, box >> 48
 
 
@@ -63,21 +65,12 @@ def band_columns(rows: Any, row: int, tile_y: int, tiles_x: int) -> tuple[int, i
 
 
 @njit
-def count_tiles(rows: Any, row: int, box: int, tiles_x: int, tile_counts: Any) -> int:
-    """Adds one splat to the counts of the tiles it touches; returns to how many."""
-    x, y, columns, height = unpack_box(box)
-    if columns == 1 or height == 1:  # an ellipse touches all of a box one tile wide
-        for tile_y in range(y, y + height):
-            for tile in range(tile_y * tiles_x + x, tile_y * tiles_x + x + columns):
-                put(tile_counts, tile, np.int32(at(tile_counts, tile) + 1))
-        return columns * height
-    total = 0
-    for tile_y in range(y, y + height):
-        x_0, x_1 = band_columns(rows, row, tile_y, tiles_x)
-        for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
-            put(tile_counts, tile, np.int32(at(tile_counts, tile) + 1))
-        total += x_1 - x_0
-    return total
+def touched_columns(rows: Any, row: int, box: int, tile_y: int, tiles_x: int) -> tuple[int, int]:
+    """First and past-the-end tile of tile row ``tile_y`` that a splat touches; counting and filling share this."""
+    x, _, columns, height = unpack_box(box)
+    if columns == 1 or height == 1:  # an ellipse touches all of a box that is one tile wide
+        return x, x + columns
+    return band_columns(rows, row, tile_y, tiles_x)
 
 
 @kernel
@@ -138,25 +131,26 @@ def fill_tiles(
         cursor = cursors[chunk]
         for i in range(start, end):
             put(pair_bounds, i, np.int32(pair))
-            x, y, columns, height = unpack_box(at(boxes, i))
-            simple = columns == 1 or height == 1
-            x_0, x_1 = x, x + columns
+            box = at(boxes, i)
+            _, y, _, height = unpack_box(box)
             for tile_y in range(y, y + height):
-                if not simple:
-                    x_0, x_1 = band_columns(rows, i * stride, tile_y, tiles_x)
+                x_0, x_1 = touched_columns(rows, i * stride, box, tile_y, tiles_x)
                 for tile in range(tile_y * tiles_x + x_0, tile_y * tiles_x + x_1):
                     enter(entries, cursor, tile, at(keys, i), i, pair)
                     pair += 1
 
 
 @njit
-def sort_tile(entries: Any, start: int, end: int, order: Any, items: Any, spare: Any, histogram: Any) -> None:
-    """Writes a tile's (splat, pair) front to back into ``order``; equal depths stay in the splats' order.
+def sort_tile(
+    entries: Any, start: int, end: int, splats: Any, places: Any, items: Any, spare: Any, histogram: Any
+) -> None:
+    """Writes a tile's splats front to back, and where each pair got to; equal depths stay in the splats' order.
 
     A radix sort of (key, place) by the bytes in which the keys differ, least significant first.
 
     Args:
-        order: (pairs, 2) int32, out.
+        splats: (pairs,) int32, out: the splat at each place of the lists.
+        places: (pairs,) int32, out: the place of each pair; empty if not wanted.
         items, spare: (>= end - start,) uint64 scratch.
         histogram: (256,) int64 scratch.
     """
@@ -185,12 +179,14 @@ def sort_tile(entries: Any, start: int, end: int, order: Any, items: Any, spare:
         remaining >>= 8
     for i in range(size):
         place = start + np.int64(items[i] & np.uint64(0xFFFFFFFF))
-        order[start + i, 0], order[start + i, 1] = at(entries, 4 * place + 1), at(entries, 4 * place + 2)
+        put(splats, start + i, at(entries, 4 * place + 1))
+        if places.size > 0:
+            put(places, np.intp(at(entries, 4 * place + 2)), np.int32(start + i))
 
 
 @kernel
-def sum_pairs(counter: Any, pair_bounds: Any, values: Any, sums: Any) -> None:
-    """Every thread's share of sums[i] = the values of splat i's pairs, added in order."""
+def sum_pairs(counter: Any, pair_bounds: Any, places: Any, values: Any, sums: Any) -> None:
+    """Every thread's share of sums[i] = the values at the places of splat i's pairs, added in order."""
     while True:
         chunk = fetch_add(counter, 0, 1)
         if chunk >= CHUNKS:
@@ -199,5 +195,5 @@ def sum_pairs(counter: Any, pair_bounds: Any, values: Any, sums: Any) -> None:
         for i in range(start, end):
             total = np.float32(0.0)
             for pair in range(pair_bounds[i], pair_bounds[i + 1]):
-                total += values[pair]
+                total += values[places[pair]]
             sums[i] = total

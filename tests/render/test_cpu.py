@@ -241,6 +241,20 @@ def test_a_gradient_that_is_asked_for_too_early_says_so() -> None:
         render(Gaussians(**values), camera, torch.zeros(3)).mean2d_grad()
 
 
+@pytest.mark.parametrize("spread", [0.3, 3.0])
+def test_counting_and_filling_tiles_agree(spread: float) -> None:
+    from adcgs.render.cpu import Frame
+
+    values, camera = random_scene(161, 30_000, odd=0.2)
+    values["scales"] *= spread
+    frame = Frame(Gaussians(**values), camera.resized(410, 330), torch.zeros(3), RasterSettings())
+    frame.project()
+    frame.blend(for_training=True)
+    assert (np.diff(frame.pair_bounds) >= 0).all()
+    assert frame.pair_bounds[-1] == frame.tile_starts[-1] == frame.pairs
+    assert np.array_equal(np.sort(frame.places), np.arange(frame.pairs))
+
+
 def test_memory_is_linear_in_splats_and_pixels() -> None:
     from adcgs.render.cpu import Frame
 
@@ -249,7 +263,7 @@ def test_memory_is_linear_in_splats_and_pixels() -> None:
         values["scales"] = torch.full((count, 3), 1e-3)
         frame = Frame(Gaussians(**values), camera.resized(width, width), torch.zeros(3), RasterSettings())
         frame.project()
-        image, alpha, weights = frame.blend()
+        image, alpha, weights = frame.blend(for_training=True)
         arrays = [value for value in vars(frame).values() if isinstance(value, np.ndarray)]
         return sum(array.nbytes for array in (*arrays, weights)) + 4 * (image.numel() + alpha.numel())
 
