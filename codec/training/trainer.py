@@ -94,10 +94,12 @@ class Trainer:
             TrainingError: ``not-finite``, naming tensor and iteration; the last checkpoint stays.
         """
         self._started = time.monotonic() - self.seconds
-        last_report, last_save = 0.0, time.monotonic()
+        last_report, last_save, first = 0.0, time.monotonic(), True
         try:
             while (progress := self.progress()) < 1.0:
                 self._step(progress)
+                if first:  # it may have compiled kernels for half a minute, which is not training
+                    first, self._started = False, time.monotonic() - self.seconds
                 self.iteration += 1
                 self.seconds = time.monotonic() - self._started
                 now = time.monotonic()
