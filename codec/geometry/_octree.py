@@ -236,7 +236,8 @@ def _code_split(
     degree, history, lonely, points, nodes = node
     inputs, context = scratch.split_input, scratch.split_context
     axis = depth % 3
-    inputs[:] = 0
+    for k in range(len(inputs)):
+        inputs[k] = 0
     inputs[0] = 256
     if axis < 2:
         inputs[1 + axis] = 256
@@ -434,7 +435,8 @@ def code_tree(
         OK, TRUNCATED or MISCOUNTED; how many bytes were written or read (a decoder reads three past the
         end); the bytes; twice the points plus one (count, 3) in Morton order.
     """
-    coder = np.array([0, 0xFFFFFFFF, 0])
+    coder = np.zeros(3, np.int64)
+    coder[1] = 0xFFFFFFFF
     if decoding:
         for k in range(4):
             coder[0] = coder[0] << 8 | (np.int64(data[k]) if k < len(data) else 0)
@@ -445,13 +447,15 @@ def code_tree(
     )
     level = Level(
         np.full((1, 3), 1 << bits, np.int32), np.zeros((1, NEIGHBOURS), np.int32), np.zeros(1, np.uint8),
-        np.zeros(1, np.uint8), np.zeros(1, np.uint8), np.array([0, len(points)]),
+        np.zeros(1, np.uint8), np.zeros(1, np.uint8), np.zeros(2, np.int64),
     )
+    level.first[1] = len(points)
     for depth in range(3 * bits):
         nodes = len(level.degree)
         if not decoding and len(data) < coder[2] + _BYTES_PER_NODE * nodes + 16:
             grown = np.zeros(2 * len(data) + _BYTES_PER_NODE * nodes + 16, np.uint8)
-            grown[: coder[2]] = data[: coder[2]]
+            for k in range(coder[2]):
+                grown[k] = data[k]
             data = grown
         children = np.full((nodes, 2), -1, np.int32)
         made = _code_level(decoding, data, coder, points, count, bits, depth, level, model, scratch, children)

@@ -83,11 +83,12 @@ class AnchorModel(nn.Module):
 
         On a CPU compiled kernels compute :meth:`predict_plain`.
         """
-        if not fusable([self.predict_net], [features.f_v, features.f_g, features.sigma, features.color]):
+        inputs = (features.f_v, features.f_g, features.sigma, features.color, *self.predict_net.weights())
+        if not fusable([self.predict_net], inputs):
             return self.predict_plain(features)
         from . import fused
 
-        return Primitives(*fused.predict(self.predict_net, self.config, features, (_LOG_MIN, _LOG_MAX)))
+        return Primitives(*fused.predict(self.config, (_LOG_MIN, _LOG_MAX), inputs))
 
     def predict_plain(self, features: Features) -> Primitives:
         """The definition of :meth:`predict`, in torch: any device, any float type."""
@@ -110,15 +111,15 @@ class AnchorModel(nn.Module):
         On a CPU compiled kernels compute :meth:`deform_plain`.
         """
         positions = self.positions if positions is None else positions
-        coarse, fine = getattr(self, "coarse_net", None), getattr(self, "fine_net", None)
-        rows = tuple(vars(primitives).values())
-        tensors = [features.f_v, positions, *rows] + ([] if self.z is None else [self.z])
-        if not fusable([net for net in (coarse, fine) if net is not None], tensors):
+        found = (getattr(self, "coarse_net", None), getattr(self, "fine_net", None))
+        nets = [net for net in found if net is not None]
+        weights = [weight for net in nets for weight in net.weights(time, self.z)]
+        inputs = (features.f_v, positions, *vars(primitives).values(), *weights)
+        if not fusable(nets, inputs):
             return self.deform_plain(features, primitives, time, positions)
         from . import fused
 
-        bounds = (_LOG_MIN, _LOG_MAX)
-        return Gaussians(*fused.deform(coarse, fine, self.config, features.f_v, positions, rows, time, self.z, bounds))
+        return Gaussians(*fused.deform(self.config, (_LOG_MIN, _LOG_MAX), inputs))
 
     def deform_plain(
         self, features: Features, primitives: Primitives, time: float, positions: Tensor | None = None

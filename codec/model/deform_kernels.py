@@ -18,9 +18,9 @@ from .layers import (
     add_row_sums,
     clear,
     columns_from_rows,
-    fill_rows,
-    gate,
-    product,
+    layer,
+    pull_back,
+    pull_back_gated,
     rows_from_columns,
     weight_gradient,
 )  # fmt: skip
@@ -67,12 +67,9 @@ def timed_mlp(
 ) -> None:  # fmt: skip
     """The columns of x through the network; both hidden layers go to ``hidden`` at ``first`` and ``second``."""
     w1, b1, w2, b2, w3, b3 = timed_layout(inputs, width, outputs)
-    fill_rows(hidden, first, LD, width, BLOCK, weights, b1)
-    product(weights, w1, inputs, 1, width, inputs, xs, x, LD, hidden, first, LD, BLOCK, 0.0)
-    fill_rows(hidden, second, LD, width, BLOCK, weights, b2)
-    product(weights, w2, width, 1, width, width, hidden, first, LD, hidden, second, LD, BLOCK, 0.0)
-    fill_rows(outs, out, LD, outputs, BLOCK, weights, b3)
-    product(weights, w3, width, 1, outputs, width, hidden, second, LD, outs, out, LD, BLOCK, _NO_FLOOR)
+    layer(weights, w1, b1, width, inputs, xs, x, hidden, first, LD, BLOCK, 0.0)
+    layer(weights, w2, b2, width, width, hidden, first, hidden, second, LD, BLOCK, 0.0)
+    layer(weights, w3, b3, outputs, width, hidden, second, outs, out, LD, BLOCK, _NO_FLOOR)
 
 
 @register_jitable
@@ -82,19 +79,15 @@ def timed_mlp_gradient(
 ) -> None:  # fmt: skip
     """Adds the weights' gradients to sums[base ...] and leaves the first layer's in ``g`` (2, width, LD)."""
     w1, b1, w2, b2, w3, b3 = timed_layout(inputs, width, outputs)
-    g_second = width * LD
+    by_second = width * LD
     add_row_sums(by_out, 0, LD, outputs, BLOCK, sums, base + b3)
     weight_gradient(by_out, 0, LD, outputs, hidden, second, LD, width, BLOCK, sums, base + w3)
-    clear(g, g_second, LD, width, BLOCK)
-    product(weights, w3, 1, width, width, outputs, by_out, 0, LD, g, g_second, LD, BLOCK, _NO_FLOOR)
+    pull_back_gated(weights, w3, outputs, width, by_out, 0, g, by_second, hidden, second, LD, BLOCK)
 
-    gate(g, g_second, g, g_second, hidden, second, LD, width, BLOCK)
-    add_row_sums(g, g_second, LD, width, BLOCK, sums, base + b2)
-    weight_gradient(g, g_second, LD, width, hidden, first, LD, width, BLOCK, sums, base + w2)
-    clear(g, 0, LD, width, BLOCK)
-    product(weights, w2, 1, width, width, width, g, g_second, LD, g, 0, LD, BLOCK, _NO_FLOOR)
+    add_row_sums(g, by_second, LD, width, BLOCK, sums, base + b2)
+    weight_gradient(g, by_second, LD, width, hidden, first, LD, width, BLOCK, sums, base + w2)
+    pull_back_gated(weights, w2, width, width, g, by_second, g, 0, hidden, first, LD, BLOCK)
 
-    gate(g, 0, g, 0, hidden, first, LD, width, BLOCK)
     add_row_sums(g, 0, LD, width, BLOCK, sums, base + b1)
     weight_gradient(g, 0, LD, width, xs, x, LD, inputs, BLOCK, sums, base + w1)
 
@@ -328,7 +321,6 @@ def deform_gradient(
                 timed_mlp_gradient(
                     coarse_weights, n_v, width, COARSE, references, 0, states, h, h + width * LD, by_coarse, g, total, 0
                 )
-                clear(references, 0, LD, n_v, BLOCK)
-                product(coarse_weights, 0, 1, n_v, n_v, width, g, 0, LD, references, 0, LD, BLOCK, _NO_FLOOR)
+                pull_back(coarse_weights, 0, width, n_v, g, 0, references, 0, LD, BLOCK)
                 rows_from_columns(references, 0, LD, BLOCK, by_f_v, begin, n_v, 0, n_v)
         chunk = fetch_add(counter, 0, 1)

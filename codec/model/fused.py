@@ -12,55 +12,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..features import Features
 from ..jit import run, thread_count
 from . import deform_kernels, predict_kernels
 from .config import ModelConfig
-from .networks import PredictionNetwork, TimedMLP
 from .position_code import frequencies
 
-# Partial sums of the weights' gradients; fixed, so that no result depends on the number of threads.
+# Partial sums of the weights' gradients: by the number of blocks, so that no result depends on that of threads.
 _CHUNKS = 16
 Bounds = tuple[float, float]
 Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def predict(net: PredictionNetwork, config: ModelConfig, features: Features, bounds: Bounds) -> Rows:
-    """``AnchorModel.predict``: offsets (N, K, 3), log scales (N, K, 3), quaternions (N, K, 4), colours (N, K, 3), logits (N, K)."""
-    heads = (net.position, net.covariance, net.color, net.opacity)
-    weights = [net.shared.weight, net.shared.bias, net.own.weight, net.slots, net.hidden.weight, net.hidden.bias]
-    weights += [head.weight for head in heads] + [head.bias for head in heads]
+def predict(config: ModelConfig, bounds: Bounds, inputs: tuple[Tensor, ...]) -> Rows:
+    """``AnchorModel.predict``: offsets (N, K, 3), log scales (N, K, 3), quaternions (N, K, 4), colours (N, K, 3), logits (N, K).
+
+    Args:
+        bounds: of log extents and log scales.
+        inputs: f_v, f_g, sigma, color, then ``PredictionNetwork.weights``.
+    """
     sizes = (config.reference_dim, config.residual_dim, config.primitives, config.prediction_width)
-    inputs = (features.f_v, features.f_g, features.sigma, features.color, *weights)
     found: Rows = _Predict.apply(_wants_gradient(inputs), sizes, bounds, *inputs)
     return found
 
 
-def deform(
-    coarse: TimedMLP | None,
-    fine: TimedMLP | None,
-    config: ModelConfig,
-    f_v: Tensor,
-    positions: Tensor,
-    primitives: Rows,
-    time: float,
-    z: Tensor | None,
-    bounds: Bounds,
-) -> Rows:
-    """``AnchorModel.deform``: means (NK, 3), quaternions (NK, 4), scales (NK, 3), opacities (NK,), colours (NK, 3)."""
-    weights = [tensor for net in (coarse, fine) if net is not None for tensor in _timed_weights(net, time, z)]
-    switches = (coarse is not None, fine is not None, config.rotate_offsets, config.coarse_opacity)
+def deform(config: ModelConfig, bounds: Bounds, inputs: tuple[Tensor, ...]) -> Rows:
+    """``AnchorModel.deform``: means (NK, 3), quaternions (NK, 4), scales (NK, 3), opacities (NK,), colours (NK, 3).
+
+    Args:
+        inputs: f_v, positions, the five of ``Primitives``, then ``TimedMLP.weights`` of the networks that are there.
+    """
     sizes = (config.reference_dim, config.primitives, config.deformation_width)
+    switches = (config.coarse, config.fine, config.rotate_offsets, config.coarse_opacity)
     scales = frequencies(config.position_frequencies).float().numpy()
-    inputs = (f_v, positions, *primitives, *weights)
     found: Rows = _Deform.apply(_wants_gradient(inputs), sizes, switches, bounds, scales, *inputs)
     return found
-
-
-def _timed_weights(net: TimedMLP, time: float, z: Tensor | None) -> list[Tensor]:
-    """What a network is at an instant: its time row is a part of the first layer's bias."""
-    first_bias = net.first.bias + net.time_row(time, z)
-    return [net.first.weight, first_bias, net.second.weight, net.second.bias, net.last.weight, net.last.bias]
 
 
 def _wants_gradient(tensors: tuple[Tensor, ...]) -> bool:
@@ -110,42 +95,42 @@ class _Predict(torch.autograd.Function):
         ctx: Any, keep: bool, sizes: tuple[int, ...], bounds: Bounds,
         f_v: Tensor, f_g: Tensor, sigma: Tensor, color: Tensor, *weights: Tensor,
     ) -> Rows:  # fmt: skip
-        count, primitives, width = len(f_v), sizes[2], sizes[3]
+        count, primitives = len(f_v), sizes[2]
         block = predict_kernels.block_anchors(primitives)
         ld, blocks = predict_kernels.leading(block * primitives), -(-count // block)
         empty = _Empty(count, block)
         offsets, log_scales, quaternions = empty(primitives, 3), empty(primitives, 3), empty(primitives, 4)
         inverse_lengths, colors, logits = empty(primitives), empty(primitives, 3), empty(primitives)
-        hidden = torch.empty(blocks * width * ld if keep else 0)
         ctx.weights = _concatenate(weights)
         ctx.common = sizes, bounds, count, block, ld
         run(
             predict_kernels.predict,
             (
-                *map(_flat, (f_v, f_g, sigma, color)), ctx.weights, *ctx.common, _counter(), keep, _flat(hidden),
+                *map(_flat, (f_v, f_g, sigma, color)), ctx.weights, *ctx.common, _counter(),
                 *map(_whole, (offsets, log_scales, quaternions, inverse_lengths, colors, logits)),
             ),
             min(thread_count(), blocks),
         )  # fmt: skip
         if keep:
-            ctx.save_for_backward(f_v, f_g, sigma, hidden, offsets, quaternions, inverse_lengths, *weights)
+            ctx.save_for_backward(f_v, f_g, sigma, offsets, quaternions, inverse_lengths, *weights)
         return offsets, log_scales, quaternions, colors, logits
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        f_v, f_g, sigma, hidden, offsets, quaternions, inverse_lengths, *weights = ctx.saved_tensors
+        f_v, f_g, sigma, offsets, quaternions, inverse_lengths, *weights = ctx.saved_tensors
         _, _, count, block, _ = ctx.common
         empty = _Empty(count, block)
         by_inputs = empty(f_v.shape[1]), empty(*f_g.shape[1:]), empty(6), empty(3)
-        sums = np.zeros((_CHUNKS, len(ctx.weights)), np.float32)
+        chunks = min(_CHUNKS, -(-count // block))
+        sums = np.zeros((chunks, len(ctx.weights)), np.float32)
         run(
             predict_kernels.predict_gradient,
             (
                 *map(_flat, (f_v, f_g, sigma)), ctx.weights, *ctx.common, _counter(),
-                *map(_flat, (hidden, offsets, quaternions, inverse_lengths, *gradients)), *map(_whole, by_inputs), sums,
+                *map(_flat, (offsets, quaternions, inverse_lengths, *gradients)), *map(_whole, by_inputs), sums,
             ),
-            min(thread_count(), _CHUNKS),
+            min(thread_count(), chunks),
         )  # fmt: skip
         return (None, None, None, *by_inputs, *_split(sums.sum(axis=0), tuple(weights)))
 
@@ -189,13 +174,14 @@ class _Deform(torch.autograd.Function):
         empty = _Empty(count, deform_kernels.BLOCK)
         by_rows = empty(primitives, 3), empty(primitives, 3), empty(primitives, 4), empty(primitives, 3), empty(primitives)
         by_positions, by_f_v = empty(3), empty(n_v) if coarse else None
-        sums = np.zeros((_CHUNKS, sum(map(len, ctx.flat_weights))), np.float32)
+        chunks = min(_CHUNKS, -(-count // deform_kernels.BLOCK))
+        sums = np.zeros((chunks, sum(map(len, ctx.flat_weights))), np.float32)
         run(
             deform_kernels.deform_gradient,
             (
                 _flat(f_v), *ctx.flat_weights, *ctx.common, _counter(), *map(_flat, (states, *saved[:6], *gradients)),
                 *map(_whole, (*by_rows, by_positions)), np.empty(0, np.float32) if by_f_v is None else _whole(by_f_v), sums,
             ),
-            min(thread_count(), _CHUNKS),
+            min(thread_count(), chunks),
         )  # fmt: skip
         return (None, None, None, None, None, by_f_v, by_positions, *by_rows, *_split(sums.sum(axis=0), tuple(weights)))

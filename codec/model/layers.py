@@ -7,31 +7,33 @@ and a layer's bias, addition and ReLU cost no pass over memory. Matrices of samp
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .vector import LANES, Code, Floats, Variable, Vec, Whole, emitted
 
 COLUMNS = 2 * LANES
 
 
-@emitted
-def product(
-    code: Code, weights: Floats, w: Whole, row_step: Whole, column_step: Whole, rows: Whole, inner: Whole,
-    xs: Floats, x: Whole, x_ld: Whole, outs: Floats, out: Whole, out_ld: Whole, columns: Whole, floor: Vec,
+def _tiles(
+    code: Code, rows: Whole, columns: Whole, inner: Whole, xs: Floats, x: Whole, ld: Whole,
+    weight: Callable[[Whole, Whole], Vec],
+    start: Callable[[Whole, Whole], Vec],
+    finish: Callable[[Whole, Whole, Vec], None],
 ) -> None:  # fmt: skip
-    """out (rows, columns) = max(floor, out + weights (rows, inner) @ x (inner, columns))."""
+    """finish(row, column, start(row, column) + sum over k of weight(row, k) * x (inner, columns)[k, column])."""
 
     def tile(row: Whole, column: Whole, height: int) -> None:
         """``height`` rows and COLUMNS columns, with all sums in registers."""
-        places = [[out + (row + i) * out_ld + column + half * LANES for half in (0, 1)] for i in range(height)]
-        sums = [[Variable(code.builder, outs.load(place)) for place in pair] for pair in places]
-        starts = [w + (row + i) * row_step for i in range(height)]
+        places = [(row + i, column + half * LANES) for i in range(height) for half in (0, 1)]
+        sums = [Variable(code.builder, start(*place)) for place in places]
         with code.loop(inner) as k:
-            right = [xs.load(x + k * x_ld + column + half * LANES) for half in (0, 1)]
-            for start, pair in zip(starts, sums, strict=True):
-                weight = weights.everywhere(start + k * column_step)
-                for total, value in zip(pair, right, strict=True):
-                    total.add(weight * value)
-        for place, total in zip(sum(places, []), sum(sums, []), strict=True):  # noqa: RUF017 (unrolled in compilation)
-            outs.store(place, total.value.at_least(floor))
+            right = [xs.load(x + k * ld + column + half * LANES) for half in (0, 1)]
+            for i in range(height):
+                left = weight(row + i, k)
+                for half in (0, 1):
+                    sums[2 * i + half].add(left * right[half])
+        for place, total in zip(places, sums, strict=True):
+            finish(*place, total.value)
 
     with code.loop(columns, step=COLUMNS) as column:
         done: Whole | int = 0
@@ -40,6 +42,96 @@ def product(
             with code.loop(end, start=done, step=height) as row:
                 tile(row, column, height)
             done = end
+
+
+@emitted
+def layer(
+    code: Code, weights: Floats, w: Whole, bias: Whole, rows: Whole, inner: Whole, xs: Floats, x: Whole,
+    outs: Floats, out: Whole, ld: Whole, columns: Whole, floor: Vec,
+) -> None:  # fmt: skip
+    """out = max(floor, W x + bias), with W (rows, inner) and the bias both in ``weights``."""
+    _tiles(
+        code, rows, columns, inner, xs, x, ld,
+        weight=lambda row, k: weights.everywhere(w + row * inner + k),
+        start=lambda row, column: weights.everywhere(bias + row),
+        finish=lambda row, column, total: outs.store(out + row * ld + column, total.at_least(floor)),
+    )  # fmt: skip
+
+
+@emitted
+def residual_layer(
+    code: Code, weights: Floats, w: Whole, bias: Whole, width: Whole, xs: Floats, x: Whole,
+    outs: Floats, out: Whole, ld: Whole, columns: Whole,
+) -> None:  # fmt: skip
+    """out = x + max(0, W x + bias)."""
+    _tiles(
+        code, width, columns, width, xs, x, ld,
+        weight=lambda row, k: weights.everywhere(w + row * width + k),
+        start=lambda row, column: weights.everywhere(bias + row),
+        finish=lambda row, column, total: outs.store(
+            out + row * ld + column, total.at_least(0.0) + xs.load(x + row * ld + column)
+        ),
+    )  # fmt: skip
+
+
+@emitted
+def add_layer(
+    code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, xs: Floats, x: Whole,
+    outs: Floats, out: Whole, ld: Whole, columns: Whole,
+) -> None:  # fmt: skip
+    """out = max(0, out + W x)."""
+    _tiles(
+        code, rows, columns, inner, xs, x, ld,
+        weight=lambda row, k: weights.everywhere(w + row * inner + k),
+        start=lambda row, column: outs.load(out + row * ld + column),
+        finish=lambda row, column, total: outs.store(out + row * ld + column, total.at_least(0.0)),
+    )  # fmt: skip
+
+
+@emitted
+def pull_back(
+    code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, gs: Floats, g: Whole,
+    outs: Floats, out: Whole, ld: Whole, columns: Whole,
+) -> None:  # fmt: skip
+    """out (inner, columns) = W^T g: the gradient of a layer's input."""
+    _tiles(
+        code, inner, columns, rows, gs, g, ld,
+        weight=lambda row, k: weights.everywhere(w + k * inner + row),
+        start=lambda row, column: code.number(0.0),
+        finish=lambda row, column, total: outs.store(out + row * ld + column, total),
+    )  # fmt: skip
+
+
+@emitted
+def pull_back_gated(
+    code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, gs: Floats, g: Whole,
+    outs: Floats, out: Whole, results: Floats, result: Whole, ld: Whole, columns: Whole,
+) -> None:  # fmt: skip
+    """:func:`pull_back` through the ReLU that made ``result`` (inner, columns)."""
+    _tiles(
+        code, inner, columns, rows, gs, g, ld,
+        weight=lambda row, k: weights.everywhere(w + k * inner + row),
+        start=lambda row, column: code.number(0.0),
+        finish=lambda row, column, total: outs.store(
+            out + row * ld + column, (results.load(result + row * ld + column) > 0.0).select(total, 0.0)
+        ),
+    )  # fmt: skip
+
+
+@emitted
+def pull_back_residual(
+    code: Code, weights: Floats, w: Whole, width: Whole, gs: Floats, g: Whole,
+    outs: Floats, out: Whole, results: Floats, result: Whole, ld: Whole, columns: Whole,
+) -> None:  # fmt: skip
+    """out = out + W^T g where ``result`` > 0, else 0: a residual layer's input was the ReLU ``result``."""
+    _tiles(
+        code, width, columns, width, gs, g, ld,
+        weight=lambda row, k: weights.everywhere(w + k * width + row),
+        start=lambda row, column: outs.load(out + row * ld + column),
+        finish=lambda row, column, total: outs.store(
+            out + row * ld + column, (results.load(result + row * ld + column) > 0.0).select(total, 0.0)
+        ),
+    )  # fmt: skip
 
 
 @emitted
@@ -96,17 +188,6 @@ def rows_from_columns(
 
 
 @emitted
-def fill_rows(
-    code: Code, out: Floats, to: Whole, ld: Whole, rows: Whole, columns: Whole, values: Floats, first: Whole
-) -> None:
-    """out[row, column] = values[first + row]."""
-    with code.loop(rows) as i:
-        value = values.everywhere(first + i)
-        with code.loop(columns, step=LANES) as v:
-            out.store(to + i * ld + v, value)
-
-
-@emitted
 def clear(code: Code, out: Floats, to: Whole, ld: Whole, rows: Whole, columns: Whole) -> None:
     """out = 0."""
     with code.loop(rows) as i, code.loop(columns, step=LANES) as v:
@@ -114,23 +195,13 @@ def clear(code: Code, out: Floats, to: Whole, ld: Whole, rows: Whole, columns: W
 
 
 @emitted
-def add_matrix(
-    code: Code, out: Floats, a: Floats, b: Floats, b_start: Whole, ld: Whole, rows: Whole, columns: Whole
-) -> None:
-    """out = a + b."""
-    with code.loop(rows) as i, code.loop(columns, step=LANES) as v:
-        out.store(i * ld + v, a.load(i * ld + v) + b.load(b_start + i * ld + v))
-
-
-@emitted
-def gate(
-    code: Code, out: Floats, to: Whole, values: Floats, start: Whole, by: Floats, by_start: Whole,
-    ld: Whole, rows: Whole, columns: Whole,
+def gate_residual(
+    code: Code, out: Floats, gs: Floats, after: Floats, after_start: Whole, before: Floats, ld: Whole, rows: Whole, columns: Whole
 ) -> None:  # fmt: skip
-    """out = values where by > 0, else 0: the gradient of a ReLU with result ``by``."""
+    """out = g where a residual layer's ReLU added something to ``before``, else 0."""
     with code.loop(rows) as i, code.loop(columns, step=LANES) as v:
         at = i * ld + v
-        out.store(to + at, (by.load(by_start + at) > 0.0).select(values.load(start + at), 0.0))
+        out.store(at, (after.load(after_start + at) > before.load(at)).select(gs.load(at), 0.0))
 
 
 @emitted

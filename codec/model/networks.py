@@ -38,6 +38,12 @@ class PredictionNetwork(nn.Module):
                 head.weight.mul_(gain)
                 head.bias.zero_()
 
+    def weights(self) -> list[Tensor]:
+        """What compiled kernels take, in their order; the heads' weights lie one after the other, then their biases."""
+        heads = (self.position, self.covariance, self.color, self.opacity)
+        layers = [self.shared.weight, self.shared.bias, self.own.weight, self.slots, self.hidden.weight, self.hidden.bias]
+        return [*layers, *(head.weight for head in heads), *(head.bias for head in heads)]
+
     def forward(self, f_v: Tensor, f_g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """(N, N_v) and (N, K, N_g) to offsets (N, K, 3), log scales (N, K, 3), quaternions (N, K, 4), colours (N, K, 3), logits (N, K)."""
         n, k, _ = f_g.shape
@@ -78,7 +84,15 @@ class TimedMLP(nn.Module):
 
     def time_row(self, time: float, z: Tensor | None) -> Tensor:
         """The first layer's contribution of an instant, (width,)."""
-        return interpolate(self.time_rows(z), time)
+        if z is None:
+            return interpolate(self.rows, time)
+        # Not a library's matrix product: its last bits depend on the number of threads.
+        return (self.time_weight * interpolate(z, time)).sum(dim=1)
+
+    def weights(self, time: float, z: Tensor | None) -> list[Tensor]:
+        """What compiled kernels take, in their order; the time row is a part of the first layer's bias."""
+        first, second, last = self.first, self.second, self.last
+        return [first.weight, first.bias + self.time_row(time, z), second.weight, second.bias, last.weight, last.bias]
 
     def forward(self, x: Tensor, time: float, z: Tensor | None) -> Tensor:
         """x (N, inputs) at one instant to (N, outputs); ``z`` is None when folded."""

@@ -1,7 +1,7 @@
 """Eq. 1 in one pass over memory, forward and backward: what ``AnchorModel.predict_plain`` says in torch.
 
 Anchors go through in blocks; column k * block + a of a block's matrices is primitive k of its anchor a. The backward
-pass recomputes the first layer and reads the second from ``hidden``. Gradients of the weights are summed over a fixed
+pass computes the layers again: keeping them would take longer, by the time that memory takes. Gradients of the weights are summed over a fixed
 number of chunks of anchors, each in a fixed order, so they do not depend on the number of threads.
 """
 
@@ -15,13 +15,14 @@ from numba.extending import register_jitable
 from ..jit import fetch_add, kernel
 from .layers import (
     COLUMNS,
-    add_matrix,
+    add_layer,
     add_row_sums,
-    clear,
     columns_from_rows,
-    fill_rows,
-    gate,
-    product,
+    gate_residual,
+    layer,
+    pull_back,
+    pull_back_residual,
+    residual_layer,
     rows_from_columns,
     weight_gradient,
 )  # fmt: skip
@@ -105,38 +106,32 @@ def first_layer(
     n_v, n_g, primitives, width = sizes
     shared, shared_bias, own, slots, _, _, _, _ = layout(n_v, n_g, primitives, width)
     columns_from_rows(f_v, begin, last, n_v, 0, n_v, references, 0, block, block)
-    fill_rows(common, 0, block, width, block, weights, shared_bias)
-    product(weights, shared, n_v, 1, width, n_v, references, 0, block, common, 0, block, block, _NO_FLOOR)
+    layer(weights, shared, shared_bias, width, n_v, references, 0, common, 0, block, block, _NO_FLOOR)
     for k in range(primitives):
         columns_from_rows(f_g, begin, last, primitives * n_g, k * n_g, n_g, residuals, k * block, ld, block)
         add_slots(common, block, weights, slots, k, width, first, ld)
-    product(weights, own, n_g, 1, width, n_g, residuals, 0, ld, first, 0, ld, primitives * block, 0.0)
+    add_layer(weights, own, width, n_g, residuals, 0, first, 0, ld, primitives * block)
 
 
 @kernel
 def predict(
     f_v: Any, f_g: Any, sigma: Any, color: Any, weights: Any, sizes: Any, bounds: Any, count: int, block: int, ld: int,
-    counter: Any, keep: bool, hidden: Any,
-    offsets: Any, log_scales: Any, quaternions: Any, inverse_lengths: Any, colors: Any, logits: Any,
+    counter: Any, offsets: Any, log_scales: Any, quaternions: Any, inverse_lengths: Any, colors: Any, logits: Any,
 ) -> None:  # fmt: skip
-    """All blocks; ``hidden`` takes the second layer's (blocks, width, ld) results if ``keep``."""
+    """All blocks."""
     n_v, n_g, primitives, width = sizes
-    _, _, _, _, hidden_at, hidden_bias, heads, heads_bias = layout(n_v, n_g, primitives, width)
+    _, _, _, _, hidden, hidden_bias, heads, heads_bias = layout(n_v, n_g, primitives, width)
     columns = primitives * block
     references, common = np.empty(n_v * block, np.float32), np.empty(width * block, np.float32)
     residuals, first = np.empty(n_g * ld, np.float32), np.empty(width * ld, np.float32)
-    out = np.empty(HEADS * ld, np.float32)
-    scratch = hidden if keep else np.empty(width * ld, np.float32)
+    second, out = np.empty(width * ld, np.float32), np.empty(HEADS * ld, np.float32)
     blocks = -(-count // block)
     number = fetch_add(counter, 0, 1)
     while number < blocks:
-        begin, h = number * block, number * width * ld if keep else 0
+        begin = number * block
         first_layer(f_v, f_g, weights, sizes, begin, count - 1, block, ld, references, common, residuals, first)
-        fill_rows(scratch, h, ld, width, columns, weights, hidden_bias)
-        product(weights, hidden_at, width, 1, width, width, first, 0, ld, scratch, h, ld, columns, 0.0)
-        add_matrix(first, first, scratch, h, ld, width, columns)
-        fill_rows(out, 0, ld, HEADS, columns, weights, heads_bias)
-        product(weights, heads, width, 1, HEADS, width, first, 0, ld, out, 0, ld, columns, _NO_FLOOR)
+        residual_layer(weights, hidden, hidden_bias, width, first, 0, second, 0, ld, columns)
+        layer(weights, heads, heads_bias, HEADS, width, second, 0, out, 0, ld, columns, _NO_FLOOR)
         write_primitives(
             out, ld, begin, count - 1, block, primitives, bounds[0], bounds[1], sigma, color,
             offsets, log_scales, quaternions, inverse_lengths, colors, logits,
@@ -206,51 +201,48 @@ def sum_primitives(
 @kernel
 def predict_gradient(
     f_v: Any, f_g: Any, sigma: Any, weights: Any, sizes: Any, bounds: Any, count: int, block: int, ld: int,
-    counter: Any, hidden: Any, offsets: Any, quaternions: Any, inverse_lengths: Any,
+    counter: Any, offsets: Any, quaternions: Any, inverse_lengths: Any,
     by_offsets: Any, by_log_scales: Any, by_quaternions: Any, by_colors: Any, by_logits: Any,
     by_f_v: Any, by_f_g: Any, by_sigma: Any, by_color: Any, sums: Any,
 ) -> None:  # fmt: skip
     """Gradients of all inputs; those of the weights into ``sums`` (chunks, weights), which holds zeros."""
     n_v, n_g, primitives, width = sizes
-    shared, shared_bias, own, slots, hidden_at, hidden_bias, heads, heads_bias = layout(n_v, n_g, primitives, width)
+    shared, shared_bias, own, slots, hidden, hidden_bias, heads, heads_bias = layout(n_v, n_g, primitives, width)
     columns = primitives * block
     references, common = np.empty(n_v * block, np.float32), np.empty(width * block, np.float32)
     residuals, first = np.empty(n_g * ld, np.float32), np.empty(width * ld, np.float32)
-    second, g_second = np.empty(width * ld, np.float32), np.empty(width * ld, np.float32)
-    out = np.empty(HEADS * ld, np.float32)
+    by_second, by_hidden = np.empty(width * ld, np.float32), np.empty(width * ld, np.float32)
+    second, out = np.empty(width * ld, np.float32), np.empty(HEADS * ld, np.float32)
     blocks, chunks = -(-count // block), sums.shape[0]
     chunk = fetch_add(counter, 0, 1)
     while chunk < chunks:
         total = sums[chunk]
         for number in range(chunk * blocks // chunks, (chunk + 1) * blocks // chunks):
-            begin, h = number * block, number * width * ld
+            begin = number * block
             first_layer(f_v, f_g, weights, sizes, begin, count - 1, block, ld, references, common, residuals, first)
+            residual_layer(weights, hidden, hidden_bias, width, first, 0, second, 0, ld, columns)
             read_gradients(
                 out, ld, begin, count, block, primitives, bounds[0], bounds[1], sigma, offsets, quaternions,
                 inverse_lengths, by_offsets, by_log_scales, by_quaternions, by_colors, by_logits, by_sigma, by_color,
             )  # fmt: skip
-            add_matrix(second, first, hidden, h, ld, width, columns)
             add_row_sums(out, 0, ld, HEADS, columns, total, heads_bias)
             weight_gradient(out, 0, ld, HEADS, second, 0, ld, width, columns, total, heads)
-            clear(g_second, 0, ld, width, columns)
-            product(weights, heads, 1, width, width, HEADS, out, 0, ld, g_second, 0, ld, columns, _NO_FLOOR)
+            pull_back(weights, heads, HEADS, width, out, 0, by_second, 0, ld, columns)
 
-            gate(second, 0, g_second, 0, hidden, h, ld, width, columns)
-            add_row_sums(second, 0, ld, width, columns, total, hidden_bias)
-            weight_gradient(second, 0, ld, width, first, 0, ld, width, columns, total, hidden_at)
-            product(weights, hidden_at, 1, width, width, width, second, 0, ld, g_second, 0, ld, columns, _NO_FLOOR)
+            gate_residual(by_hidden, by_second, second, 0, first, ld, width, columns)
+            add_row_sums(by_hidden, 0, ld, width, columns, total, hidden_bias)
+            weight_gradient(by_hidden, 0, ld, width, first, 0, ld, width, columns, total, hidden)
+            by_first = by_second
+            pull_back_residual(weights, hidden, width, by_hidden, 0, by_first, 0, first, 0, ld, columns)
 
-            gate(g_second, 0, g_second, 0, first, 0, ld, width, columns)
-            weight_gradient(g_second, 0, ld, width, residuals, 0, ld, n_g, columns, total, own)
-            sum_primitives(g_second, ld, block, primitives, width, common, total, slots)
-            clear(residuals, 0, ld, n_g, columns)
-            product(weights, own, 1, n_g, n_g, width, g_second, 0, ld, residuals, 0, ld, columns, _NO_FLOOR)
+            weight_gradient(by_first, 0, ld, width, residuals, 0, ld, n_g, columns, total, own)
+            sum_primitives(by_first, ld, block, primitives, width, common, total, slots)
+            pull_back(weights, own, width, n_g, by_first, 0, residuals, 0, ld, columns)
             for k in range(primitives):
                 rows_from_columns(residuals, k * block, ld, block, by_f_g, begin, primitives * n_g, k * n_g, n_g)
 
             add_row_sums(common, 0, block, width, block, total, shared_bias)
             weight_gradient(common, 0, block, width, references, 0, block, n_v, block, total, shared)
-            clear(references, 0, block, n_v, block)
-            product(weights, shared, 1, n_v, n_v, width, common, 0, block, references, 0, block, block, _NO_FLOOR)
+            pull_back(weights, shared, width, n_v, common, 0, references, 0, block, block)
             rows_from_columns(references, 0, block, block, by_f_v, begin, n_v, 0, n_v)
         chunk = fetch_add(counter, 0, 1)

@@ -1,0 +1,280 @@
+"""Times a training step by part, and playback: ``python benchmarks/step.py [--threads N] [--json]``.
+
+The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each, seen at 400x400, with deformation
+networks that already move things. A step does what ``adcgs.training`` does: quantise with noise, predict, deform,
+draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed on its own, since
+training adds it every few steps. Parts are timed apart, each with its own piece of the graph; ``whole step`` is
+timed in one piece. The model is also timed by its definition in torch, without compiled kernels.
+
+Playback deforms and draws one instant after another. For the paper's claim that anchors make it 3 to 8 times
+faster, the same networks are also run once per primitive, 50,000 times where anchors need 5,000.
+
+Times are medians after warm-up; ``--clock cpu`` counts the process's own seconds, for a machine that is busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from adcgs import Camera
+from adcgs.entropy import EntropyConfig, MultiDimensionEntropyModel
+from adcgs.features import Features
+from adcgs.gaussians import Gaussians
+from adcgs.model import AnchorModel, ModelConfig, Primitives
+from adcgs.render import Render, render
+from adcgs.training import TrainingConfig
+from adcgs.training.losses import l1_dssim
+from adcgs.training.optimiser import AnchorOptimiser
+from adcgs.training.refinement import Significance
+from torch import Tensor
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def camera(size: int) -> Camera:
+    """Three units from the origin, which it looks at."""
+    pose = np.eye(4)
+    pose[2, 3] = 3.0
+    return Camera(size, size, 1.1 * size, 1.1 * size, size / 2, size / 2, pose)
+
+
+def synthetic_model(config: ModelConfig, anchors: int, seed: int = 0) -> AnchorModel:
+    """Anchors in the unit ball; splats of about three pixels; networks that deform a little."""
+    torch.manual_seed(seed)
+    positions = torch.nn.functional.normalize(torch.randn(anchors, 3), dim=1) * torch.rand(anchors, 1) ** (1 / 3)
+    sigma = torch.cat([torch.full((anchors, 3), -2.5), -4.8 + 0.4 * torch.randn(anchors, 3)], dim=1)
+    features = Features(
+        f_v=torch.randn(anchors, config.reference_dim),
+        f_g=0.3 * torch.randn(anchors, config.primitives, config.residual_dim),
+        sigma=sigma,
+        color=torch.randn(anchors, 3),
+    )
+    model = AnchorModel(config, positions, features)
+    for net in (model.coarse_net, model.fine_net):
+        torch.nn.init.normal_(net.last.weight, std=0.003)
+    return model
+
+
+def tensors(rows: Gaussians | Primitives | Features) -> list[Tensor]:
+    return list(vars(rows).values())
+
+
+def leaves(rows: Gaussians | Primitives | Features) -> list[Tensor]:
+    """The same values, cut off from what made them."""
+    return [value.detach().requires_grad_() for value in tensors(rows)]
+
+
+class Step:
+    """One training step's ingredients, and its parts one by one."""
+
+    def __init__(self, config: ModelConfig, anchors: int, size: int) -> None:
+        self.model = synthetic_model(config, anchors)
+        sizes = EntropyConfig(f_v=config.reference_dim, primitives=config.primitives, f_g=config.residual_dim)
+        self.entropy = MultiDimensionEntropyModel(sizes)
+        self.training = TrainingConfig(model=config)
+        self.optimiser = AnchorOptimiser(self.model, self.entropy, self.training)
+        # Adam works as ever, but every step sees the same model.
+        self.optimiser.initial = [0.0 for _ in self.optimiser.initial]
+        self.significance = Significance(anchors, config.primitives, torch.device("cpu"))
+        self.camera, self.background = camera(size), torch.zeros(3)
+        self.size = size
+        with torch.no_grad():
+            self.target = self.draw(self.model.gaussians_at(0.2)).image.clamp(0, 1)
+        self.entropy(self.model.features, "noise", True)  # steps without rate reuse its means
+
+    def draw(self, gaussians: Gaussians) -> Render:
+        return render(gaussians, self.camera, self.background)
+
+    def whole(self, with_rate: bool = False) -> None:
+        """In one piece, as the trainer does it."""
+        features, rate = self.entropy(self.model.features, "noise", with_rate)
+        gaussians = self.model.deform(features, self.model.predict(features), 0.3)
+        view = self.draw(gaussians)
+        loss = l1_dssim(view.image, self.target, self.training.ssim_weight)
+        if rate is not None:
+            loss = loss + 1e-9 * rate.total
+        loss.backward()
+        self.significance.add(view.means2d.grad, view.weights, gaussians.opacities, self.size / 2)
+        self.optimiser.step(0.5)
+
+    def parts(self, plain: bool, with_rate: bool) -> dict[str, Callable[[], object]]:
+        """Forward and backward of every part, each on the last one's values."""
+        model = self.model
+        predict = model.predict_plain if plain else model.predict
+        deform = model.deform_plain if plain else model.deform
+        state: dict[str, list[Tensor]] = {}
+        outputs: dict[str, list[Tensor]] = {}
+
+        def forward(name: str, run: Callable[[], list[Tensor]]) -> Callable[[], None]:
+            def timed() -> None:
+                outputs[name] = run()
+
+            return timed
+
+        def backward(name: str) -> Callable[[], None]:
+            """Pulls ones back; what they are has no influence on the time."""
+
+            def timed() -> None:
+                torch.autograd.backward(outputs[name], state[f"{name} gradient"])
+
+            return timed
+
+        def code() -> list[Tensor]:
+            features, rate = self.entropy(model.features, "noise", with_rate)
+            return [*tensors(features), *([] if rate is None else [rate.total])]
+
+        def compare() -> list[Tensor]:
+            return [l1_dssim(state["image"][0], self.target, self.training.ssim_weight)]
+
+        def drawn() -> list[Tensor]:
+            view = self.draw(Gaussians(*state["gaussians"]))
+            state["view"] = [view.means2d, view.weights]
+            return [view.image]
+
+        state["features"] = leaves(model.features)
+        state["primitives"] = leaves(predict(model.features))
+        state["gaussians"] = leaves(deform(model.features, Primitives(*state["primitives"]), 0.3))
+        state["image"] = [self.draw(Gaussians(*state["gaussians"])).image.detach().requires_grad_()]
+        runs = {
+            "quantisation": code,
+            "prediction": lambda: tensors(predict(Features(*state["features"]))),
+            "deformation": lambda: tensors(deform(Features(*state["features"]), Primitives(*state["primitives"]), 0.3)),
+            "rasterization": drawn,
+            "loss": compare,
+        }
+        for name, run in runs.items():
+            state[f"{name} gradient"] = [torch.full_like(value, 1e-6) for value in run()]
+        steps: dict[str, Callable[[], object]] = {f"{name} forward": forward(name, run) for name, run in runs.items()}
+        steps |= {f"{name} backward": backward(name) for name in reversed(runs)}
+        steps["statistics"] = lambda: self.significance.add(
+            state["view"][0].grad, state["view"][1], state["gaussians"][3], self.size / 2
+        )
+        steps["adam"] = lambda: self.optimiser.step(0.5)
+        return steps
+
+
+def medians(steps: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Milliseconds of every step; all are run in turn, as often as asked for."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats + 2):
+        for name, step in steps.items():
+            start = clock()
+            step()
+            times[name].append(1e3 * (clock() - start))
+    return {name: round(statistics.median(values[2:]), 3) for name, values in times.items()}
+
+
+def per_primitive(model: AnchorModel) -> AnchorModel:
+    """The same networks with one anchor per primitive: what a deformation without anchors has to evaluate."""
+    config = dataclasses.replace(model.config, primitives=1)
+    k = model.config.primitives
+
+    def repeated(value: Tensor) -> Tensor:
+        return value.detach().repeat_interleave(k, dim=0)
+
+    f_g = model.f_g.detach().flatten(0, 1)[:, None]
+    features = Features(repeated(model.f_v), f_g, repeated(model.sigma), repeated(model.color))
+    single = AnchorModel(config, repeated(model.positions), features)
+    single.coarse_net.load_state_dict(model.coarse_net.state_dict())
+    torch.nn.init.normal_(single.fine_net.last.weight, std=0.003)
+    return single
+
+
+def playback(
+    config: ModelConfig, anchors: int, size: int, repeats: int, clock: Callable[[], float]
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of an instant and frames per second: by anchors and by primitives, compiled and in torch."""
+    model = synthetic_model(config, anchors)
+    single = per_primitive(model)
+    with torch.inference_mode():
+        primitives = model.predict(model.features)
+        singles = Primitives(*(value.flatten(0, 1)[:, None].contiguous() for value in tensors(primitives)))
+        view, background = camera(size), torch.zeros(3)
+        instants = iter(np.linspace(0, 1, 100_000))
+        steps: dict[str, Callable[[], object]] = {}
+        for name, net, rows in (("by anchor", model, primitives), ("by primitive", single, singles)):
+            for path, deform in (("compiled", net.deform), ("torch", net.deform_plain)):
+
+                def deformed(net: AnchorModel = net, rows: Primitives = rows, deform: Callable = deform) -> Gaussians:  # type: ignore[type-arg]
+                    found: Gaussians = deform(net.features, rows, float(next(instants)))
+                    return found
+
+                steps[f"{name}, {path}: deformation"] = deformed
+                steps[f"{name}, {path}: frame"] = lambda deformed=deformed: render(deformed(), view, background)
+        times = medians(steps, repeats, clock)
+    return {
+        name: {
+            "deformation_ms": times[f"{name}: deformation"],
+            "frame_ms": times[f"{name}: frame"],
+            "fps": round(1e3 / times[f"{name}: frame"], 1),
+        }
+        for name in (f"by {unit}, {path}" for unit in ("anchor", "primitive") for path in ("compiled", "torch"))
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--anchors", type=int, default=5000)
+    parser.add_argument("--size", type=int, default=400, help="pixels of a side")
+    parser.add_argument("--width", type=int, help="hidden width of all networks; the default is the model's own")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clock = CLOCKS[options.clock]
+    config = ModelConfig()
+    if options.width:
+        config = dataclasses.replace(config, prediction_width=options.width, deformation_width=options.width)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    step = Step(config, options.anchors, options.size)
+    say(
+        f"{options.anchors} anchors x {config.primitives}, {options.size}x{options.size}, {options.threads} threads, "
+        f"widths {config.prediction_width} and {config.deformation_width}, {options.clock} ms"
+    )
+    parts = medians(step.parts(plain=False, with_rate=False), options.repeats, clock)
+    rate = medians(step.parts(plain=False, with_rate=True), options.repeats, clock)
+    plain = medians(step.parts(plain=True, with_rate=False), max(options.repeats // 2, 3), clock)
+    steps = {"whole step": step.whole, "whole step, with rate": lambda: step.whole(True)}
+    whole = medians(steps, options.repeats, clock)
+    results: dict[str, object] = {"threads": options.threads, "clock": options.clock, "width": options.width}
+    for name in ("quantisation", "prediction", "deformation", "rasterization", "loss"):
+        say(f"{name:<24} forward {parts[f'{name} forward']:7.2f}  backward {parts[f'{name} backward']:7.2f}")
+    for name in ("statistics", "adam"):
+        say(f"{name:<24}         {parts[name]:7.2f}")
+    say(f"{'sum of parts':<24}         {sum(parts.values()):7.2f}")
+    for name, value in whole.items():
+        say(f"{name:<24}         {value:7.2f}")
+    extra = {kind: rate[f"quantisation {kind}"] for kind in ("forward", "backward")}
+    say(f"{'quantisation with rate':<24} forward {extra['forward']:7.2f}  backward {extra['backward']:7.2f}")
+    definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation"))}
+    for name in ("prediction", "deformation"):
+        forward, backward = (definition[f"{name} {kind}"] for kind in ("forward", "backward"))
+        say(f"{name + ' in torch':<24} forward {forward:7.2f}  backward {backward:7.2f}")
+    results |= {"parts": parts, "whole": whole, "rate": extra, "definition": definition}
+
+    results["playback"] = frames = playback(config, options.anchors, options.size, options.repeats, clock)
+    for name, values in frames.items():
+        deformation, frame, fps = values["deformation_ms"], values["frame_ms"], values["fps"]
+        say(f"{name:<24} deformation {deformation:7.2f}  frame {frame:7.2f}  {fps:6.1f} fps")
+    for path in ("compiled", "torch"):
+        ratio = frames[f"by anchor, {path}"]["fps"] / frames[f"by primitive, {path}"]["fps"]
+        say(f"anchors against primitives, {path}: {ratio:.1f} times the frame rate")
+    if options.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
