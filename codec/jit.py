@@ -21,15 +21,19 @@ from numba.core import event
 from numba.extending import intrinsic
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compiles ``function`` at its first call, without the GIL, and keeps the result on disk."""
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
+    """Compiles ``function`` at its first call, without the GIL, and keeps the result on disk.
+
+    Args:
+        options: further ones of ``numba.njit``.
+    """
     folder = _cache_folder(Path(function.__code__.co_filename).parent)
     if folder is None:
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, **options)(function)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
 
@@ -58,10 +62,10 @@ def _cache_folder(room: Path) -> Path | None:
 
 
 def _source_digest(room: Path) -> str:
-    """Of the kernels' folder, and of what all kernels share."""
+    """Of the kernels' folder, and of what kernels of other folders may be made of."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in (here / "jit.py", *sorted(room.glob("*.py"))):
+    for path in (here / "jit.py", here / "render" / "simd.py", *sorted(room.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

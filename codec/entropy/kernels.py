@@ -13,24 +13,22 @@ import numpy as np
 from numba import njit
 from numpy import float32, int32, uint32
 
+from ..jit import kernel
+
 _NORMAL = float32(0.3989422804014327)  # 1 / sqrt(2 pi)
 _PER_LN2 = float32(1.4426950408889634)
 
 
-_OPTIONS = {"nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
+_OPTIONS = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
 
 
 def _kernel(function: Callable[..., Any]) -> Any:
-    """Compiled at its first call; cached on disk where any cache folder can be written."""
-    try:
-        return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # numba found no folder to cache in
-        return njit(**_OPTIONS)(function)
+    return kernel(function, **_OPTIONS)
 
 
 def _inline(function: Callable[..., Any]) -> Any:
     """Part of the kernels that call it: a loop with a call in it is no vector code."""
-    return njit(forceinline=True, **_OPTIONS)(function)
+    return njit(forceinline=True, nogil=True, **_OPTIONS)(function)
 
 
 @_inline

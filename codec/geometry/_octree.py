@@ -2,9 +2,6 @@
 
 ``bitstream_spec/POSITIONS.md`` states what is computed here, step by step and without the arrays. All
 arithmetic is on integers; every intermediate value fits 64 bits (bounds are in the comments).
-
-Everything compiled stands in this one file: numba renews its cache when the file of the outer function
-changes and does not look at the files of the functions that it calls.
 """
 
 from __future__ import annotations
@@ -12,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ..jit import kernel
 
 NEIGHBOURS = 16  # nodes that a node's list holds at most
 NEAREST = 6  # the head of the list that the second, sharper fit uses
@@ -35,11 +33,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _kernel(function: Function) -> Function:
-    """Compiles on the first call, and keeps the machine code on disk where any cache folder is writable."""
-    try:
-        return cast(Function, numba.njit(cache=True, error_model="numpy")(function))
-    except RuntimeError:  # no such folder: compile once per process
-        return cast(Function, numba.njit(error_model="numpy")(function))
+    return cast(Function, kernel(function, error_model="numpy"))
 
 
 class Model(NamedTuple):

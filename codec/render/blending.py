@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..jit import fetch_add, kernel
 from . import layout as at_
-from .jit import kernel
 from .layout import TILE
 from .simd import (
     LANES,
@@ -21,7 +21,6 @@ from .simd import (
     at,
     dot_channels,
     exp2,
-    fetch_add,
     fma,
     fma_channels,
     lane_index,

@@ -12,9 +12,9 @@ from torch import Tensor
 from ..camera import Camera
 from ..errors import OptionError
 from ..gaussians import Gaussians
+from ..jit import run, thread_count
 from . import blending, projection, tiling
 from .layout import CHUNKS, TILE, pack, padded_channels, row_stride
-from .pool import run, thread_count
 from .simd import LANES
 from .types import RasterSettings, Render
 

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..jit import fetch_add, kernel
 from . import layout as at_
-from .jit import kernel
 from .layout import CHUNKS, TILE, WHITEN
 from .layout import padded_channels as _padded_channels
 from .simd import (
     LANES,
     at,
-    fetch_add,
     floor,
     fma,
     gather,

@@ -616,16 +616,3 @@ def log2(a: Any) -> Any:
     series = fma(series, square, splat(2.88539008 / 5))
     series = fma(series, square, splat(2.88539008 / 3))
     return fma(fma(series, square, splat(2.88539008)), s, n)
-
-
-@intrinsic
-def fetch_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
-    """Atomically adds to an int64 array's element and returns what was there: how threads share out work."""
-    if not isinstance(array, types.Array) or array.dtype != types.int64:
-        return None
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1])
-        return builder.atomic_rmw("add", pointer, args[2], "monotonic")
-
-    return types.int64(array, types.intp, types.int64), codegen

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..jit import fetch_add, kernel
 from . import layout as at_
-from .jit import kernel
 from .layout import CHUNKS, TILE
-from .simd import LANES, at, fetch_add, put
+from .simd import LANES, at, put
 
 
 @njit

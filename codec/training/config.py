@@ -61,7 +61,8 @@ class TrainingConfig:
     lr_color: float = 7.5e-3
     lr_features: float = 2.5e-3
     lr_heads: float = 2e-3
-    lr_deformation: float = 3e-3
+    lr_coarse: float = 3e-3
+    lr_fine: float = 3e-3
     lr_time: float = 5e-3
     lr_entropy: float = 2e-3
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..render.jit import kernel
-from ..render.simd import LANES, absolute, at, fetch_add, fma, load, select, splat, store
+from ..jit import fetch_add, kernel
+from ..render.simd import LANES, absolute, at, fma, load, select, splat, store
 
 RADIUS = 5
 TAPS = 2 * RADIUS + 1

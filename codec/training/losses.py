@@ -44,7 +44,7 @@ class _L1Dssim(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, target: Tensor, weight: float, pixel_weights: Tensor | None) -> Tensor:
-        from ..render.pool import run, thread_count
+        from ..jit import run, thread_count
         from .loss_kernels import LANES, ssim_backward, ssim_forward
 
         height, columns, channels = image.shape

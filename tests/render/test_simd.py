@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
+from adcgs.jit import fetch_add
 from adcgs.render import simd
 
 LANES = simd.LANES
@@ -38,7 +39,7 @@ def _table(table, last, out):
 
 @numba.njit
 def _count(counter):
-    return simd.fetch_add(counter, 1, 5)
+    return fetch_add(counter, 1, 5)
 
 
 def test_exp2_over_its_whole_range() -> None:
