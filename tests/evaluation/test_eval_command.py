@@ -49,7 +49,7 @@ def test_the_table_has_a_row_a_view_and_says_what_is_missing(capture: FakeScene)
     result = run()
     assert result.exit_code == 0
     assert result.stdout.count("cam01/") == INSTANTS
-    assert "no MS-SSIM: MS-SSIM needs 161 pixels" in result.stdout
+    assert "no MS-SSIM: MS-SSIM needs 176 pixels" in result.stdout
     assert "1,234 bytes" in result.stdout
     assert "fps includes" in result.stdout
 

@@ -66,7 +66,7 @@ def test_moving_cameras_have_no_dynamic_psnr_and_the_reason_is_given(tmp_path: P
     assert result.mean["psnr_dynamic"] is None
     assert "camera moves" in result.notes["psnr_dynamic"]
     assert "no alpha" in result.notes["psnr_foreground"]
-    assert "161 pixels" in result.notes["ms_ssim"]
+    assert "176 pixels" in result.notes["ms_ssim"]
     assert result.mean["lpips"] is None
 
 
