@@ -114,6 +114,7 @@ def main(
             cache_gb=cache_gb,
             background=parse_background(background),
         )
+    _check_cameras(capture)
     _describe(capture)
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
@@ -184,6 +185,14 @@ def _check_resumed(trainer: Trainer, **given: float | int | None) -> None:
             raise OptionError(
                 "bad-option", f"{option} {value} contradicts the run to resume, which has {had}; leave it out"
             )
+
+
+def _check_cameras(capture: Scene) -> None:
+    """Refuse before training what the file could not hold after it."""
+    from adcgs.bitstream import pack_cameras
+    from adcgs.encode import camera_views
+
+    pack_cameras(camera_views(capture), capture.frame_count)
 
 
 def _describe(capture: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Differentiable bits of quantised values: the training side of the Gaussian tables and of eta's prior."""
+"""Differentiable bits of quantised values: the training side of the Gaussian tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from .tables import LEVELS, SIGMA_MIN, SIGMA_RATIO, TOTAL
 
@@ -204,24 +203,3 @@ class _FusedNoise(torch.autograd.Function):
         (noise,) = ctx.saved_tensors
         (g_values,) = gradients
         return g_values, (g_values * noise).sum(1)
-
-
-class LogisticMixture(nn.Module):
-    """Factorised prior of eta: one mixture of logistics per channel, independent of everything else."""
-
-    def __init__(self, channels: int, parts: int = 3) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, parts))
-        self.centre = nn.Parameter(torch.linspace(-1.0, 1.0, parts).repeat(channels, 1))
-        self.log_scale = nn.Parameter(torch.zeros(channels, parts))
-
-    def probability(self, eta: Tensor) -> Tensor:
-        """Mass of (eta - 1/2, eta + 1/2), shape of eta: (N, C)."""
-        offset = eta[..., None] - self.centre
-        inverse = torch.exp(-self.log_scale)
-        mass = torch.sigmoid((offset + 0.5) * inverse) - torch.sigmoid((offset - 0.5) * inverse)
-        return (F.softmax(self.weight, dim=1) * mass).sum(-1)
-
-    def bits(self, eta: Tensor) -> Tensor:
-        """Total bits of eta (N, C), with the same floor as the tables."""
-        return -torch.log2(self.probability(eta) + TAIL_MASS).sum()

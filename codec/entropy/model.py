@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..features import Features
 from .config import EntropyConfig
-from .likelihood import Gaussian, LogisticMixture, add_noise, quantise_and_rate
+from .likelihood import Gaussian, add_noise, quantise_and_rate
 from .networks import INPUT_LIMIT, AnalysisNetwork, ContextNetwork
+from .prior import FactorisedPrior
 from .sealed import SealedEntropyModel
 from .tables import FACTOR_INDEX_ONE, FACTOR_INDEX_UNIT
 
@@ -95,7 +96,7 @@ class MultiDimensionEntropyModel(nn.Module):
         self.config = config = config or EntropyConfig()
         hidden = config.hidden
         self.analysis = AnalysisNetwork(config.f_v, hidden, config.hyper)
-        self.prior = LogisticMixture(config.hyper)
+        self.prior = FactorisedPrior(config.hyper)
         self.networks = nn.ModuleDict({name: ContextNetwork(i, hidden, o) for name, i, o in config.network_shapes()})
         widths = {"f_v": config.f_v, "sigma": config.sigma, "color": config.color, "f_g": config.f_g}
         self.steps = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name, width in widths.items()})
@@ -186,7 +187,7 @@ class MultiDimensionEntropyModel(nn.Module):
         m, s = self._statistics("f_v")
         eta = self.analysis((features.f_v - m) / s)
         rounded = eta + (torch.round(eta) - eta).detach()
-        bits["hyper"] = self.prior.bits(eta + torch.rand_like(eta) - 0.5 if noise else rounded)
+        bits["hyper"] = self.prior.bits(eta, noise)
 
         out = self.networks["f_v"](rounded * ETA_SCALE)
         code("f_v", features.f_v, out, out[:, -1:])

@@ -145,7 +145,7 @@ def _analysis(model: MultiDimensionEntropyModel) -> Callable[[NDArray[np.float32
 def _priors(model: MultiDimensionEntropyModel, eta: Doubles | None) -> tuple[Prior, ...]:
     """The learned density over the integers, or, where eta is known, its histogram."""
     support = np.arange(-ETA_LIMIT, ETA_LIMIT + 1)
-    grid = torch.from_numpy(support).float()[:, None].repeat(1, model.config.hyper).to(model.prior.weight.device)
+    grid = torch.from_numpy(support).float()[:, None].repeat(1, model.config.hyper).to(model.seen.device)
     density = _numpy(model.prior.probability(grid))
     priors = []
     for channel in range(model.config.hyper):

@@ -19,6 +19,9 @@ from .position_code import position_code
 # Bounds of log extents and log scales in the normalised space, whose content has unit size: from far below a pixel
 # to well over the whole scene. They keep a stranger's file, and an optimiser's excursion, from overflowing.
 _LOG_MIN, _LOG_MAX = -14.0, 4.0
+# Makes f_v, whose values start at half a unit, weigh as much in F_omega's first layer as the time does: what moves is
+# then told from what rests from the start, instead of everything moving along.
+_REFERENCE_GAIN = 3.0
 
 
 @dataclass
@@ -67,7 +70,9 @@ class AnchorModel(nn.Module):
         }
         coarse_out = OFFSET + SCALE + ROTATION + COLOR + OPACITY
         if config.coarse:
-            self.coarse_net = TimedMLP(config.reference_dim, outputs=coarse_out, folded=folded, **size)
+            self.coarse_net = TimedMLP(
+                config.reference_dim, outputs=coarse_out, folded=folded, gain=_REFERENCE_GAIN, **size
+            )
         if config.fine:
             fine_out = config.primitives * (OPACITY + COLOR)
             self.fine_net = TimedMLP(6 * config.position_frequencies, outputs=fine_out, folded=folded, **size)

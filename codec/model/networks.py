@@ -62,15 +62,20 @@ class TimedMLP(nn.Module):
     """A three-layer MLP over (x, f_t), the form of F_omega and F_varpi. Its output is exactly zero at initialisation.
 
     In training the time rows are Z W^T; in a decoder (``folded``) that product is itself the parameter.
+
+    Args:
+        gain: on the first layer's initial weights for x.
     """
 
     def __init__(
-        self, inputs: int, width: int, outputs: int, knots: int, time_dim: int, folded: bool
+        self, inputs: int, width: int, outputs: int, knots: int, time_dim: int, folded: bool, gain: float = 1.0
     ) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, width)
         self.second = nn.Linear(width, width)
         self.last = nn.Linear(width, outputs)
+        with torch.no_grad():
+            self.first.weight.mul_(gain)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
         if folded:

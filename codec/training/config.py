@@ -25,7 +25,7 @@ class TrainingConfig:
     initial_anchors: int = 3500
     max_anchors: int = 4000
     mover_instants: int = 8  # at which what moves is carved before fixed cameras; 0 leaves it to the deformation
-    mover_anchors: int = 1500  # on what moves, besides the initial ones
+    mover_anchors: int = 1500  # on what moves; the initial ones take the rest
     voxel: float = 1 / 512  # position grid in the normalised space
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
@@ -61,8 +61,7 @@ class TrainingConfig:
     lr_color: float = 7.5e-3
     lr_features: float = 2.5e-3
     lr_heads: float = 2e-3
-    lr_coarse: float = 3e-3
-    lr_fine: float = 3e-3
+    lr_deformation: float = 1e-3
     lr_time: float = 5e-3
     lr_entropy: float = 2e-3
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import SceneError
 from ..features import Features
 from ..model import AnchorModel, ModelConfig
+from .lifetimes import teach_lifetimes
 
 
 class Cloud(Protocol):
@@ -29,6 +30,7 @@ class Cloud(Protocol):
 # Standard deviation of the frequencies of the smooth functions that f_v starts as, in cycles per unit of the scene.
 _REFERENCE_BANDWIDTH = 0.6
 _REFERENCE_SCALE = 0.7
+_INSTANT_BANDWIDTH = 2.0  # the same for instants, in cycles per clip
 
 
 def thin(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -73,9 +75,11 @@ def initial_features(
     place = torch.randn(3, config.reference_dim, generator=generator) * _REFERENCE_BANDWIDTH
     phase = torch.rand(config.reference_dim, generator=generator) * 2 * math.pi
     angle = 2 * math.pi * where @ place + phase
-    if times is not None:
+    if times is not None:  # every second channel of what moves says when, not where
         when = torch.from_numpy(times).float()[:, None]
-        angle = angle + 2 * math.pi * when * torch.randn(1, config.reference_dim, generator=generator)
+        rate = torch.randn(1, config.reference_dim, generator=generator) * _INSTANT_BANDWIDTH
+        tells_when = (when >= 0) & (torch.arange(config.reference_dim) % 2 == 1)
+        angle = torch.where(tells_when, 2 * math.pi * when * rate + phase, angle)
     f_v = _REFERENCE_SCALE * torch.sin(angle)
     size = torch.from_numpy(spacing).float().log()[:, None].expand(-1, 3)
     sigma = torch.cat([size + math.log(0.7), size + math.log(0.5)], dim=1)
@@ -94,7 +98,9 @@ def _spread(cloud: Cloud, coordinates: NDArray[np.float64], count: int) -> tuple
 def initial_model(
     still: Cloud, moving: Cloud | None, config: ModelConfig, count: int, moving_count: int, seed: int
 ) -> AnchorModel:
-    """An untrained model with anchors on the initial clouds; reproducible from ``seed``.
+    """A model with anchors on the initial clouds; reproducible from ``seed``.
+
+    It knows nothing but when its anchors on what moves are there (see :mod:`.lifetimes`).
 
     Args:
         still: the capture's initial cloud.
@@ -118,7 +124,17 @@ def initial_model(
         times = np.concatenate([np.full(len(parts[0][0]), -0.5), when[keep]])
     _, points, colors, size = (np.concatenate(column) for column in zip(*parts, strict=True))
     features = initial_features(points, colors, times, size, config, generator)
-    return AnchorModel(config, torch.from_numpy(points).float(), features, generator=generator)
+    model = AnchorModel(config, torch.from_numpy(points).float(), features, generator=generator)
+    if times is not None and config.coarse and config.coarse_opacity:
+        instants = torch.from_numpy(np.where(times < 0, np.nan, times)).float()
+        teach_lifetimes(model, instants, _spacing(times), seed)
+    return model
+
+
+def _spacing(times: NDArray[np.float64]) -> float:
+    """Between the instants of a moving cloud; the whole clip if there is only one."""
+    instants = np.unique(times[times >= 0])
+    return float(np.diff(instants).min()) if len(instants) > 1 else 1.0
 
 
 def snap(positions: Tensor, origin: Tensor, voxel: float) -> Tensor:

@@ -33,10 +33,12 @@ class AnchorOptimiser:
             "color": config.lr_color * scale,
         }
         groups = [{"params": [getattr(model, name)], "lr": rate, "name": name} for name, rate in rates.items()]
+        deformation = [
+            net.parameters() for net in (getattr(model, "coarse_net", None), getattr(model, "fine_net", None)) if net
+        ]
         networks = {
             "heads": (list(model.predict_net.parameters()), config.lr_heads * scale),
-            "coarse": (_parameters(getattr(model, "coarse_net", None)), config.lr_coarse * scale),
-            "fine": (_parameters(getattr(model, "fine_net", None)), config.lr_fine * scale),
+            "deformation": ([p for net in deformation for p in net], config.lr_deformation * scale),
             "time": ([model.z], config.lr_time * scale),
             "entropy": (list(entropy.parameters()), config.lr_entropy),
         }
@@ -98,7 +100,3 @@ class AnchorOptimiser:
             g, p, name = key.split(".", 2)
             parameter = self.adam.param_groups[int(g)]["params"][int(p)]
             self.adam.state.setdefault(parameter, {})[name] = value.clone()
-
-
-def _parameters(network: nn.Module | None) -> list[nn.Parameter]:
-    return [] if network is None else list(network.parameters())

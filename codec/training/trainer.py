@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ class Trainer:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
         instants = np.linspace(0, 1, config.mover_instants).tolist()
         self.moving = moving_cloud(scene, instants) if instants else None
-        count = min(config.initial_anchors, config.max_anchors)
-        movers = min(config.mover_anchors, config.max_anchors - count)
+        movers = 0 if self.moving is None else min(config.mover_anchors, config.max_anchors // 2)
+        count = min(config.initial_anchors, config.max_anchors - movers)
         self.model = initial_model(scene.cloud, self.moving, config.model, count, movers, config.seed).to(self.device)
         self.entropy = MultiDimensionEntropyModel(entropy_config(config)).to(self.device)
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
@@ -339,7 +339,9 @@ class Trainer:
             raise TrainingError(
                 "bad-checkpoint", f"{path}: its configuration is not of this version ({error})"
             ) from error
-        trainer = Trainer(scene, config, checkpoint, device)
+        # Its anchors come from the checkpoint: nothing need be carved.
+        trainer = Trainer(scene, replace(config, mover_instants=0), checkpoint, device)
+        trainer.config = config
         if meta.get("scene") != trainer._fingerprint():
             raise TrainingError(
                 "bad-checkpoint",

@@ -7,7 +7,6 @@ import torch
 from adcgs.entropy import tables
 from adcgs.entropy.likelihood import (
     Gaussian,
-    LogisticMixture,
     add_noise,
     quantise_and_rate,
     quantise_and_rate_reference,
@@ -139,9 +138,3 @@ def test_noise_gradient_pulls_the_step():
     noise = ((noisy - f) / step[:, None]).detach()
     torch.testing.assert_close(f.grad, weights)
     torch.testing.assert_close(step.grad, (weights * noise).sum(1), rtol=1e-4, atol=1e-4)
-
-
-def test_prior_of_eta_is_a_distribution():
-    prior = LogisticMixture(3)
-    grid = torch.arange(-127.0, 128.0)[:, None].repeat(1, 3)
-    torch.testing.assert_close(prior.probability(grid).sum(0), torch.ones(3))
