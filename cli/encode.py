@@ -106,13 +106,14 @@ def main(
     check_device(device)
     state = output.with_name(output.name + ".checkpoint")
     config = _configure(preset, minutes, iterations, rate_lambda, max_anchors, seed)
-    with console().status(f"reading {scene}"):
+    with console().status(f"reading {scene}") as status:
         capture = load_scene(
             scene,
             layout=layout,
             downscale=downscale,
             cache_gb=cache_gb,
             background=parse_background(background),
+            progress=lambda what, part: status.update(f"{what}: {part:.0%}"),
         )
     _check_cameras(capture)
     _describe(capture)
@@ -167,7 +168,8 @@ def _configure(
 def _new_trainer(capture: Scene, config: TrainingConfig, state: Path, device: str) -> Trainer:
     from adcgs.training import Trainer
 
-    return Trainer(capture, config, checkpoint=state, device=device)
+    with console().status("placing the first anchors"):
+        return Trainer(capture, config, checkpoint=state, device=device)
 
 
 def _restore(capture: Scene, source: Path, state: Path | None, device: str) -> Trainer:

@@ -76,3 +76,29 @@ def trace(pose: NDArray[np.float64], time: float, size: int, samples: int = 3) -
     alpha = image[..., 3].mean(axis=(1, 3))
     rgb = image[..., :3].sum(axis=(1, 3)) / np.maximum(image[..., 3:].sum(axis=(1, 3)), 1)
     return np.concatenate([np.clip(rgb, 0, 1) * 255, alpha[..., None] * 255], axis=-1).round().astype(np.uint8)
+
+
+RIG_SIZE, RIG_CAMERAS, RIG_INSTANTS = 72, 8, 7
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL to OpenCV axes
+
+
+def write_rig(folder: Path, cameras: int = RIG_CAMERAS) -> Path:
+    """A PanopticSports capture of the two balls before ``cameras`` fixed cameras; camera 0 is held out."""
+    poses = [camera_to_world(2.4 * c, 0.2 + 0.1 * c) for c in range(cameras)]
+    focal = 0.5 * RIG_SIZE / np.tan(0.5 * FOV)
+    k = [[focal, 0, RIG_SIZE / 2], [0, focal, RIG_SIZE / 2], [0, 0, 1]]
+    for split, chosen in (("train", range(1, cameras)), ("test", range(1))):
+        document: dict[str, object] = {"w": RIG_SIZE, "h": RIG_SIZE}
+        document["k"] = [[k for _ in chosen] for _ in range(RIG_INSTANTS)]
+        document["w2c"] = [[np.linalg.inv(poses[c] @ _FLIP).tolist() for c in chosen] for _ in range(RIG_INSTANTS)]
+        document["fn"] = [[f"{c}/{t:06d}.png" for c in chosen] for t in range(RIG_INSTANTS)]
+        document["cam_id"] = [list(chosen) for _ in range(RIG_INSTANTS)]
+        (folder / f"{split}_meta.json").write_text(json.dumps(document))
+    for c in range(cameras):
+        (folder / "ims" / str(c)).mkdir(parents=True)
+        for t in range(RIG_INSTANTS):
+            picture = trace(poses[c], t / (RIG_INSTANTS - 1), RIG_SIZE).astype(float)
+            alpha = picture[..., 3:] / 255
+            rgb = picture[..., :3] * alpha + 255 * (1 - alpha)
+            Image.fromarray(rgb.round().astype(np.uint8)).save(folder / "ims" / str(c) / f"{t:06d}.png")
+    return folder

@@ -5,6 +5,8 @@ Only training needs it. What is sealed is the histogram of the rounded eta as a 
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,9 @@ class FactorisedPrior(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        from compressai.entropy_models import EntropyBottleneck
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch.jit, which CompressAI uses where it is imported
+            from compressai.entropy_models import EntropyBottleneck
 
         self.bottleneck = EntropyBottleneck(channels, init_scale=_SCALE)
         # Quantiles serve CompressAI's own coder, and are no parameters here; with medians of 0 its rounding is ours.

@@ -127,11 +127,15 @@ class Trainer:
     def render(self, frame: Frame) -> Tensor:
         """A frame as the model in memory shows it with rounded attributes, (H, W, 3) in [0, 1]."""
         with torch.no_grad():
-            features, _ = self.entropy(self.model.features, "round", False)
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
-            return (
-                render(self.model.gaussians_at(frame.time, features), frame.camera, background).image.clamp(0, 1).cpu()
-            )
+            gaussians = self.model.gaussians_at(frame.time, self.rounded())
+            return render(gaussians, frame.camera, background).image.clamp(0, 1).cpu()
+
+    def rounded(self) -> Features:
+        """The attributes as the last steps of training rounded them."""
+        with torch.no_grad():
+            features, _ = self.entropy(self.model.features, "round", False)
+        return features
 
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from adcgs.scene import load_scene
 from adcgs.scene.movers import moving_cloud
-from PIL import Image
 
-from ..captures import FOV, balls, camera_to_world, trace
-
-SIZE, CAMERAS, INSTANTS = 72, 8, 7
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL to OpenCV axes
-
-
-def write_rig(folder: Path, cameras: int = CAMERAS) -> Path:
-    """A PanopticSports capture of the two balls before ``cameras`` fixed cameras; camera 0 is held out."""
-    poses = [camera_to_world(2.4 * c, 0.2 + 0.1 * c) for c in range(cameras)]
-    focal = 0.5 * SIZE / np.tan(0.5 * FOV)
-    k = [[focal, 0, SIZE / 2], [0, focal, SIZE / 2], [0, 0, 1]]
-    for split, chosen in (("train", range(1, cameras)), ("test", range(1))):
-        document: dict[str, object] = {"w": SIZE, "h": SIZE}
-        document["k"] = [[k for _ in chosen] for _ in range(INSTANTS)]
-        document["w2c"] = [[np.linalg.inv(poses[c] @ FLIP).tolist() for c in chosen] for _ in range(INSTANTS)]
-        document["fn"] = [[f"{c}/{t:06d}.png" for c in chosen] for t in range(INSTANTS)]
-        document["cam_id"] = [list(chosen) for _ in range(INSTANTS)]
-        (folder / f"{split}_meta.json").write_text(json.dumps(document))
-    for c in range(cameras):
-        (folder / "ims" / str(c)).mkdir(parents=True)
-        for t in range(INSTANTS):
-            picture = trace(poses[c], t / (INSTANTS - 1), SIZE).astype(float)
-            alpha = picture[..., 3:] / 255
-            rgb = picture[..., :3] * alpha + 255 * (1 - alpha)
-            Image.fromarray(rgb.round().astype(np.uint8)).save(folder / "ims" / str(c) / f"{t:06d}.png")
-    return folder
+from ..captures import balls, write_rig
 
 
 def test_the_moving_ball_is_found_at_each_instant_and_the_still_one_is_not(tmp_path: Path) -> None:

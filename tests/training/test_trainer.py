@@ -14,6 +14,8 @@ from adcgs.scene import Scene, load_scene
 from adcgs.training import Status, Trainer, TrainingConfig
 from adcgs.training.checkpoint import load_checkpoint
 
+from ..captures import write_rig
+
 TINY = TrainingConfig(
     minutes=None,
     iterations=60,
@@ -71,6 +73,24 @@ def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
         Trainer(scene, TINY, state).train(stop_after(iterations), report_every=0.0)
     resumed = Trainer.from_checkpoint(scene, state, state)
     assert resumed.iteration == iterations
+    resumed.train()
+    write_scene(resumed, tmp_path / "resumed.adc")
+    assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
+
+
+def test_a_run_with_anchors_on_what_moves_resumes_alike(tmp_path: Path) -> None:
+    scene = load_scene(write_rig(tmp_path), downscale=2)
+    config = replace(TINY, mover_instants=3, mover_anchors=30)
+    whole = Trainer(scene, config)
+    assert whole.moving is not None
+    whole.train()
+    write_scene(whole, tmp_path / "whole.adc")
+
+    state = tmp_path / "state.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(scene, config, state).train(stop_after(20), report_every=0.0)
+    resumed = Trainer.from_checkpoint(scene, state, state)
+    assert resumed.config == config
     resumed.train()
     write_scene(resumed, tmp_path / "resumed.adc")
     assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
