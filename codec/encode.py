@@ -58,10 +58,7 @@ def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16"
     scene, model = trainer.scene, trainer.model
     grid = trainer.grid_positions()
     order = torch.from_numpy(morton_order(grid))
-    # As training rounded them, not as they are: the sealed steps differ a little from those that training ended with,
-    # and a value that was trained to be rounded down must not be rounded up by a hair.
-    rounded = trainer.rounded()
-    features = Features(*(t.cpu()[order] for t in (rounded.f_v, rounded.f_g, rounded.sigma, rounded.color)))
+    features = Features(*(t.detach().cpu()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
 
     sealed = trainer.entropy.cpu().seal(features)
     coded = sealed.compress(features)
