@@ -1,0 +1,124 @@
+"""Measures the position coder against TMC13: ``python benchmarks/positions.py CLOUDS [--json] [-o FOLDER]``.
+
+CLOUDS holds NAME.npz files with an array ``xyz``, (N, 3) unsigned integers, and ``sizes.json``, which gives for each
+NAME ``bits_per_axis`` and ``tmc13_octree_bytes``: the whole file of MPEG's G-PCC reference encoder, lossless octree.
+Every cloud is encoded, decoded, and compared with its distinct points in Morton order; a difference ends the run.
+A ratio is our bytes / TMC13's; seconds are processor time, after the kernels are compiled. Two clouds of 100,000 points
+that a seed makes, at 12 and at the most bits, are timed as well. -o writes positions.csv and positions.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from adcgs.evaluation.tables import Column, Value, markdown, write_csv
+from adcgs.geometry import decode_positions, encode_positions, morton_order
+from numpy.typing import NDArray
+
+COLUMNS = [
+    Column("cloud", "cloud"),
+    Column("points", "points", ",.0f"),
+    Column("bits", "bits per axis", ".0f"),
+    Column("bytes", "bytes", ",.0f"),
+    Column("tmc13_bytes", "TMC13", ",.0f"),
+    Column("ratio", "ratio", ".4f"),
+    Column("bits_per_point", "bits per point", ".3f"),
+    Column("encode_seconds", "encode s", ".2f"),
+    Column("decode_seconds", "decode s", ".2f"),
+]
+TIMED = {"synthetic_100k_b12": 12, "synthetic_100k_b21": 21}
+TARGETS = "targets: mean 0.97 or less, none above 1.00; 100,000 points in 3 s each way"
+Cloud = NDArray[np.unsignedinteger]
+
+
+def surfaces(count: int, bits: int, seed: int = 0) -> Cloud:
+    """``count`` distinct points near twelve ellipsoids of all sizes: a scene's surfaces, a little noisy."""
+    rng = np.random.default_rng(seed)
+    shell = np.arange(count * 3 // 2) % 12
+    centers, radii = rng.normal(0, 1, (12, 3)), np.exp(rng.uniform(-2, 0, (12, 3)))
+    directions = rng.normal(0, 1, (len(shell), 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    points = centers[shell] + radii[shell] * directions + rng.normal(0, 0.005, (len(shell), 3))
+    low, high = points.min(axis=0), points.max(axis=0)
+    grid = np.unique(np.round((points - low) / (high - low).max() * ((1 << bits) - 1)).astype(np.uint32), axis=0)
+    return rng.permutation(grid)[:count]
+
+
+def measure(name: str, xyz: Cloud, bits: int, tmc13: int | None) -> dict[str, Value]:
+    """One line of the table; exits where the round trip is not exact."""
+    distinct = np.unique(xyz, axis=0)
+    expected = distinct[morton_order(distinct)]
+    start = time.process_time()
+    data = encode_positions(distinct)
+    middle = time.process_time()
+    decoded = decode_positions(data)
+    end = time.process_time()
+    if not np.array_equal(decoded, expected):
+        sys.exit(f"{name}: the decoded points are not the cloud's; please report this as a bug")
+    return {
+        "cloud": name,
+        "points": len(expected),
+        "bits": bits,
+        "bytes": len(data),
+        "tmc13_bytes": tmc13,
+        "ratio": None if tmc13 is None else round(len(data) / tmc13, 5),
+        "bits_per_point": round(8 * len(data) / len(expected), 4),
+        "encode_seconds": round(middle - start, 3),
+        "decode_seconds": round(end - middle, 3),
+    }
+
+
+def clouds(folder: Path) -> list[tuple[str, Cloud, int, int]]:
+    """(name, points, bits per axis, TMC13's bytes) of every cloud that ``sizes.json`` lists."""
+    try:
+        sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
+        listed = []
+        for name, size in sorted(sizes.items()):
+            with np.load(folder / f"{name}.npz") as file:
+                listed.append((name, file["xyz"], size["bits_per_axis"], size["tmc13_octree_bytes"]))
+    except (OSError, KeyError, ValueError) as error:
+        sys.exit(f"{folder}: no folder of clouds with sizes.json (--help says what it holds): {error}")
+    if not listed:
+        sys.exit(f"{folder}: sizes.json lists no cloud")
+    return listed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clouds", type=Path, metavar="CLOUDS")
+    parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="keep the table as CSV and Markdown")
+    options = parser.parse_args()
+
+    decode_positions(encode_positions(surfaces(100, 8)))  # compiles
+    rows = []
+    for cloud in clouds(options.clouds):
+        rows.append(measure(*cloud))
+        print(f"{len(rows)} {cloud[0]}", file=sys.stderr)
+    timed = [measure(name, surfaces(100_000, bits), bits, None) for name, bits in TIMED.items()]
+    ratios = {str(row["cloud"]): float(row["ratio"] or 0) for row in rows}
+    worst = max(ratios, key=ratios.__getitem__)
+    mean = sum(ratios.values()) / len(ratios)
+
+    table = markdown([*rows, *timed], COLUMNS)
+    table += f"\nMean ratio {mean:.4f} over {len(rows)} clouds, worst {ratios[worst]:.4f} ({worst}); {TARGETS}.\n"
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        write_csv(options.output / "positions.csv", [*rows, *timed], COLUMNS)
+        machine = f"Processor time on one core of {platform.machine()}, Python {platform.python_version()}."
+        (options.output / "positions.md").write_text(f"{table}\n{machine}\n", encoding="utf-8")
+    if options.json:
+        summary = {"mean_ratio": round(mean, 5), "worst_ratio": ratios[worst], "worst": worst}
+        print(json.dumps({"clouds": rows, "timed": timed, **summary}))
+    else:
+        print(table, end="")
+
+
+if __name__ == "__main__":
+    main()
