@@ -68,13 +68,14 @@ class DecodedScene:
         """An image, (H, W, 3) float32 in [0, 1], of a camera in the normalised space at ``time`` in [0, 1]."""
         import torch
 
-        from .render import render
+        from .render import RasterSettings, render
 
         color = self.header.background if background is None else background
         with torch.inference_mode():
             gaussians = self.gaussians_at(time)
             behind = torch.tensor(color, dtype=torch.float32, device=gaussians.means.device)
-            return render(gaussians, camera, behind).image.clamp(0.0, 1.0)
+            settings = RasterSettings(near=self.header.near)
+            return render(gaussians, camera, behind, settings).image.clamp(0.0, 1.0)
 
 
 def open_scene(

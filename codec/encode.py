@@ -107,6 +107,7 @@ def header_of(trainer: Trainer) -> Header:
         background=background,  # type: ignore[arg-type]
         grid_origin=origin,  # type: ignore[arg-type]
         voxel=trainer.config.voxel,
+        near=scene.near,
         coder=entropy.coder,
         encoder=f"adcgs {__version__}",
         config=config,

@@ -9,6 +9,7 @@ Layout (little-endian, ``varint`` as in :mod:`.cursor`)::
     f32 x 3    background, display-referred, in [0, 1]
     f32 x 3    origin of the position grid in the normalised space
     f32        its voxel size, > 0
+    f32        near plane in the normalised space, > 0: what is nearer to a camera is not drawn
     u8         entropy coder: 0 range coder, 1 torchac
     string     the encoder, such as "adcgs 0.1.0", at most 64 bytes
     settings   the model's configuration, see :mod:`.settings`
@@ -46,6 +47,7 @@ class Header:
         scale, center: the similarity from the capture's world to the normalised one.
         background: RGB in [0, 1] that the capture was trained over.
         grid_origin, voxel: normalised position = grid_origin + voxel * integer position.
+        near: primitives whose centre is nearer to a camera than this, in the normalised space, are not drawn.
         coder: which entropy coder wrote the streams, one of :data:`CODERS`.
         encoder: name and version of the program that wrote the file.
         config: the model's configuration, a flat dictionary.
@@ -59,6 +61,7 @@ class Header:
     background: Triple
     grid_origin: Triple
     voxel: float
+    near: float
     coder: str = "constriction"
     encoder: str = "adcgs"
     config: Mapping[str, Setting] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class Header:
                 varint(self.anchors),
                 varint(self.frame_count),
                 struct.pack("<d4d", self.frame_rate, self.scale, *self.center),
-                struct.pack("<3f3ff", *self.background, *self.grid_origin, self.voxel),
+                struct.pack("<3f3fff", *self.background, *self.grid_origin, self.voxel, self.near),
                 bytes([CODERS.index(self.coder)]),
                 text(self.encoder),
                 pack_settings(self.config),
@@ -115,6 +118,7 @@ class Header:
             background=_triple(cursor, "background", [cursor.f32("background") for _ in range(3)], 0.0, 1.0),
             grid_origin=_triple(cursor, "grid origin", [cursor.f32("grid origin") for _ in range(3)], -1e6, 1e6),
             voxel=_positive(cursor, "voxel", cursor.f32("voxel"), 1e6),
+            near=_positive(cursor, "near plane", cursor.f32("near plane"), 1e6),
             coder=_coder(cursor),
             encoder=cursor.text("encoder", MAX_ENCODER_NAME),
             config=read_settings(cursor),

@@ -20,6 +20,7 @@ from .detect import detect_layout, read_capture
 from .frustum import frustum_cloud
 from .hull import DEFAULT_CARVING, CarveOptions, carve, carve_instants, content_box, has_silhouettes
 from .images import scaled_size
+from .near import near_plane
 from .normalise import compose, content_similarity, robust_box, rough_similarity
 from .views import Views
 
@@ -37,6 +38,7 @@ class Scene(Views):
         similarity: from the capture's world to the normalised space.
         cloud: initial points; ``cloud.source`` says where they came from.
         bounds: (2, 3) float64 corners of the content over the whole clip, normalised.
+        near: distance from every camera within which nothing is drawn, normalised.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Scene(Views):
         self.similarity = similarity
         self.cloud = cloud
         self.bounds = bounds
+        self.near = near_plane([f.camera for f in self.split("train")], cloud.points)
 
     def hulls(self, instants: Sequence[float], options: CarveOptions = DEFAULT_CARVING) -> InitialCloud | None:
         """Visual hulls at several instants with their ``times``; None where there are no silhouettes to carve from."""

@@ -18,7 +18,7 @@ from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
 from ..model import Primitives
-from ..render import Render, render
+from ..render import RasterSettings, Render, render
 from ..scene import Frame, Scene
 from ..scene.movers import moving_cloud
 from .checkpoint import load_checkpoint, save_checkpoint, section
@@ -77,6 +77,7 @@ class Trainer:
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
         self.significance = self._new_significance()
         self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
+        self.raster = RasterSettings(near=scene.near)
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False
@@ -129,7 +130,7 @@ class Trainer:
         with torch.no_grad():
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
             gaussians = self.model.gaussians_at(frame.time, self.rounded())
-            return render(gaussians, frame.camera, background).image.clamp(0, 1).cpu()
+            return render(gaussians, frame.camera, background, self.raster).image.clamp(0, 1).cpu()
 
     def rounded(self) -> Features:
         """The attributes as the last steps of training rounded them."""
@@ -183,7 +184,7 @@ class Trainer:
         gaussians = self.model.deform(features, primitives, frame.time)
         target, background = self._target(frame, downscale)
         camera = frame.camera.resized(target.shape[1], target.shape[0])
-        view = render(gaussians, camera, background)
+        view = render(gaussians, camera, background, self.raster)
         loss = l1_dssim(view.image, target, config.ssim_weight)
         if rate is not None:
             self.bits = float(rate.total.detach())

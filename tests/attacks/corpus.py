@@ -154,11 +154,13 @@ def _header() -> Iterator[Case]:
         ("grid origin", 52, NAN32, "not-finite"),
         ("voxel", 64, INF32, "not-finite"),
         ("voxel", 64, bytes(4), "bad-header"),
-        ("coder", 68, b"\2", "bad-header"),
+        ("near", 68, NAN32, "not-finite"),
+        ("near", 68, bytes(4), "bad-header"),
+        ("coder", 72, b"\2", "bad-header"),
     )
     for name, offset, value, code in fields:
         yield f"{name} {value.hex()}", _patched("header", start + offset, value), code
-    escape = header[: start + 69] + text("\x1b]0;pwned\x07") + pack_settings(config)
+    escape = header[: start + 73] + text("\x1b]0;pwned\x07") + pack_settings(config)
     yield "terminal escapes in the encoder's name", _with(header=escape), "bad-name"
     yield "cut", _with(header=header[:-1]), "truncated"
     yield "empty", _with(header=b""), "truncated"

@@ -26,6 +26,7 @@ HEADER = Header(
     background=(1.0, 0.5, 0.0),
     grid_origin=(-1.0, -1.0, -0.5),
     voxel=0.0009765625,
+    near=0.25,
     coder="torchac",
     encoder="adcgs 0.1.0",
     config={"primitives": 10, "coarse": True, "rate": 0.1, "half": 0.5, "name": "draft", "steps": [1, -2], "f": [0.1]},
@@ -43,7 +44,7 @@ def test_the_similarity_is_the_one_of_the_cameras_module() -> None:
 
 def test_a_real_configuration_takes_well_under_two_hundred_bytes() -> None:
     config = dict.fromkeys(KEYS, 64)
-    assert len(replace(HEADER, config=config).to_bytes()) < 150
+    assert len(replace(HEADER, config=config).to_bytes()) < 160
 
 
 def test_equal_headers_give_equal_bytes_whatever_the_order_of_their_settings() -> None:
@@ -65,6 +66,7 @@ def test_equal_headers_give_equal_bytes_whatever_the_order_of_their_settings() -
         {"background": (0.0, 0.0, 1.5)},
         {"grid_origin": (1e9, 0.0, 0.0)},
         {"voxel": 0.0},
+        {"near": 0.0},
         {"coder": "other"},
         {"encoder": ""},
         {"encoder": "two\nlines"},
@@ -98,7 +100,8 @@ def patched(offset: int, value: bytes) -> bytes:
         (patched(12, struct.pack("<d", 0.0)), "bad-header"),  # scale
         (patched(44, struct.pack("<f", -0.1)), "bad-header"),  # background
         (patched(68, struct.pack("<f", -1.0)), "bad-header"),  # voxel
-        (patched(72, b"\x09"), "bad-header"),  # coder
+        (patched(72, bytes(4)), "bad-header"),  # near plane
+        (patched(76, b"\x09"), "bad-header"),  # coder
     ],
 )
 def test_a_damaged_header_is_refused_with_its_code(data: bytes, code: str) -> None:

@@ -23,7 +23,7 @@ ANCHORS = 1000
 
 
 def sections(kind: str = "fp32") -> list[tuple[str, bytes]]:
-    header = Header(ANCHORS, 150, 30.0, 1.0, (0, 0, 0), (1, 1, 1), (0, 0, 0), 0.001, encoder="test 1", config=CONFIG)
+    header = Header(ANCHORS, 150, 30.0, 1.0, (0, 0, 0), (1, 1, 1), (0, 0, 0), 1e-3, 0.01, encoder="test", config=CONFIG)
     weights = {"predict.w": np.ones((8, 8)), "coarse.w": np.ones((4, 8)), "coarse.b": np.ones(4)}
     return [
         ("header", header.to_bytes()),
