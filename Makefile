@@ -34,6 +34,9 @@ benchmark: install
 	$(BIN)/python benchmarks/rasterizer.py
 	$(BIN)/python benchmarks/scenes.py examples --minutes 2 --output out/benchmark
 
+conformance: install
+	$(BIN)/python -m tests.conformance
+
 fuzz: install
 	$(BIN)/python -m tests.fuzz $(N)
 

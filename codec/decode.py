@@ -141,7 +141,9 @@ def _read_anchors(
             "length-mismatch", f"positions: {len(grid)} points, the header says {header.anchors}; re-encode the file"
         )
     sealed = SealedEntropyModel.from_bytes(container.read("entropy"), config)
-    streams = {name: container.read(name) for name in config.components if name in container}
+    # A chunk that the configuration does not have is read too: it is refused, not passed over.
+    named = {*config.components, *(name for name in container.names if name.startswith("f_g_"))}
+    streams = {name: container.read(name) for name in container.names if name in named and name in container}
     return grid, sealed.decompress(streams, len(grid), partial=bool(container.missing))
 
 

@@ -2,7 +2,7 @@
 
 Layout (little-endian, ``varint`` as in :mod:`.cursor`)::
 
-    varint     number of anchors N, 1 to 2^24
+    varint     number of anchors N, 1 to 2^22
     varint     frames of the clip, 1 to 2^20
     f64        frame rate, frames per second, in (0, 10^6]
     f64 x 4    similarity to the capture's world: scale > 0, centre (normalised = scale * (world - centre))
@@ -27,7 +27,7 @@ from .container import MINOR
 from .cursor import Cursor, text, varint
 from .settings import Setting, pack_settings, read_settings
 
-MAX_ANCHORS = 1 << 24
+MAX_ANCHORS = 1 << 22
 MAX_FRAMES = 1 << 20
 MAX_FRAME_RATE = 1e6
 MAX_COORDINATE = 1e12

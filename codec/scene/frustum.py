@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .capture import Frame, InitialCloud
-from .sweep import sweep
+from .stereo import confirm, depth_maps, fused_cloud, stereo_frames
 from .views import Views
 
-MATCHED_FRAMES = 14
 SAMPLES = 20_000
 ENOUGH = 2_000  # matched points that make random ones unnecessary
 
@@ -22,26 +21,16 @@ def frustum_cloud(views: Views, near_far: tuple[float, float] | None, seed: int 
         near_far: the depths between which the content lies, when the capture says; else a fifth to five times
             each camera's distance to the focus.
     """
-    frames = _matched_frames(views)
-    depths = np.array([near_far or _depths(frame) for frame in frames])
-    points, colors = sweep(views, frames, depths)
+    groups = stereo_frames(views)
+    depths = np.array([near_far or _depths(group[0]) for group in groups])
+    points, colors = fused_cloud(confirm(depth_maps(views, groups, depths)))
     matched = len(points)
-    source = f"{matched} points triangulated by a plane sweep over {len(frames)} images"
+    source = f"{matched} points by stereo between {len(groups)} images"
     if matched < ENOUGH:
-        extra, extra_colors = _samples(views, frames, depths, np.random.default_rng(seed))
+        extra, extra_colors = _samples(views, [group[0] for group in groups], depths, np.random.default_rng(seed))
         points, colors = np.concatenate([points, extra]), np.concatenate([colors, extra_colors])
         source = f"{len(extra)} points sampled in the cameras' common frustum" + (f", {source}" if matched else "")
     return InitialCloud(points.astype(np.float32), colors.astype(np.float32), source)
-
-
-def _matched_frames(views: Views) -> list[Frame]:
-    """Images worth matching: the first instant's if it has at least three cameras, else some of the whole clip."""
-    train = views.split("train")
-    first = min(frame.time for frame in train)
-    chosen = [frame for frame in train if frame.time == first]
-    chosen = chosen if len(chosen) >= 3 else train
-    picks = np.unique(np.linspace(0, len(chosen) - 1, min(MATCHED_FRAMES, len(chosen))).round().astype(int))
-    return [chosen[i] for i in picks]
 
 
 def _depths(frame: Frame) -> tuple[float, float]:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from .capture import Frame, InitialCloud
 from .hull import Mask, carve_cells, mask_colors, surface
+from .plates import fixed_cameras, plate
 from .scene import Scene
 
 MIN_CAMERAS = 4
-MIN_INSTANTS = 5
-MEDIAN_FRAMES = 15
 MASK_SIDE = 240
 CHANGE = 22  # of 255, in the channel that changes most
 AGREEMENT = 0.85  # others may hide what moves from some cameras
@@ -30,14 +29,10 @@ def moving_cloud(scene: Scene, instants: Sequence[float]) -> InitialCloud | None
 
     Needs at least four fixed training cameras with five instants each. Reads a small version of a few dozen frames.
     """
-    cameras: dict[int, list[Frame]] = {}
-    for frame in scene.split("train"):
-        if frame.camera_id >= 0:
-            cameras.setdefault(frame.camera_id, []).append(frame)
-    rigs = {key: sorted(frames, key=lambda f: f.time) for key, frames in cameras.items() if len(frames) >= MIN_INSTANTS}
+    rigs = fixed_cameras(scene)
     if len(rigs) < MIN_CAMERAS:
         return None
-    medians = {key: _median(scene, frames) for key, frames in rigs.items()}
+    medians = {key: plate(scene, frames, _downscale(frames[0])) for key, frames in rigs.items()}
     size = float((scene.bounds[1] - scene.bounds[0]).max()) / RESOLUTION
     points, colors, times = [], [], []
     for instant in instants:
@@ -57,21 +52,16 @@ def _nearest(frames: Sequence[Frame], instant: float) -> Frame:
     return min(frames, key=lambda f: abs(f.time - instant))
 
 
-def _small(scene: Scene, frame: Frame) -> tuple[int, NDArray[np.uint8]]:
-    downscale = max(1, round(max(frame.camera.width, frame.camera.height) / MASK_SIDE))
-    return downscale, scene.image(frame, downscale)[..., :3]
+def _downscale(frame: Frame) -> int:
+    return max(1, round(max(frame.camera.width, frame.camera.height) / MASK_SIDE))
 
 
-def _median(scene: Scene, frames: Sequence[Frame]) -> NDArray[np.int16]:
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(MEDIAN_FRAMES, len(frames))).round().astype(int))
-    return np.median(np.stack([_small(scene, frames[i])[1] for i in chosen]), axis=0).astype(np.int16)
-
-
-def _changed(scene: Scene, frame: Frame, median: NDArray[np.int16]) -> Mask:
-    downscale, picture = _small(scene, frame)
+def _changed(scene: Scene, frame: Frame, median: NDArray[np.uint8]) -> Mask:
+    downscale = _downscale(frame)
+    picture = scene.image(frame, downscale)[..., :3]
     camera = scene.camera(frame, downscale)
     matrix = (camera.intrinsics @ camera.world_to_camera[:3]).astype(np.float32)
-    changed = np.abs(picture.astype(np.int16) - median).max(axis=2) > CHANGE
+    changed = np.abs(picture.astype(np.int16) - median.astype(np.int16)).max(axis=2) > CHANGE
     return Mask(frame, matrix, _close(changed), picture)
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ..camera import Camera
 
 LEAST = 0.01  # in the normalised space, whose content has unit size
-_SHARE = 0.5  # of the distance to the nearest content: the initial cloud need not have found what is nearest
+_SHARE = 0.25  # of the distance to the nearest content: what moves comes nearer than the initial cloud
 _NEAREST = 2.0  # percentile of the depths in view that counts as nearest; the cloud has outliers
 _CAMERAS = 200
 
 
 def near_plane(cameras: Sequence[Camera], points: NDArray[np.floating]) -> float:
-    """Half the depth of the nearest content before any of the cameras, at least ``LEAST``.
+    """A quarter of the depth of the nearest content before any of the cameras, at least ``LEAST``.
 
     Args:
         cameras: of the training views; some of them are looked at where there are many.

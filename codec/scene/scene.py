@@ -16,6 +16,7 @@ from .cache import ImageCache
 from .capture import Capture, Frame, InitialCloud, Lens, Shot
 from .checks import safe_name, scene_error
 from .cloud import cloud_from_file, prepare_cloud
+from .completion import completed_cloud
 from .detect import detect_layout, read_capture
 from .frustum import frustum_cloud
 from .hull import DEFAULT_CARVING, CarveOptions, carve, carve_instants, content_box, has_silhouettes
@@ -207,7 +208,7 @@ def _initial_cloud(
 ) -> tuple[InitialCloud, NDArray[np.float64], NDArray[np.float64]]:
     """A cloud, the box whose longest half-side becomes the unit, and the box of all content; in the views' space."""
     if capture.clouds:
-        cloud = cloud_from_file(capture.clouds[0], views, rough)
+        cloud = completed_cloud(cloud_from_file(capture.clouds[0], views, rough), views)
     else:
         if has_silhouettes(views):
             box = content_box(views)

@@ -134,7 +134,7 @@ def _header() -> Iterator[Case]:
     def configured(**changes: object) -> bytes:
         return _with(header=before + pack_settings({**config, **changes}))  # type: ignore[dict-item]
 
-    for count, code in ((0, "limit-exceeded"), ((1 << 24) + 1, "limit-exceeded"), (HUGE, "limit-exceeded")):
+    for count, code in ((0, "limit-exceeded"), ((1 << 22) + 1, "limit-exceeded"), (HUGE, "limit-exceeded")):
         yield f"{count} anchors", _with(header=varint(count) + header[1:]), code
     yield "one anchor more than positions", _with(header=varint(samples.ANCHORS + 1) + header[1:]), "length-mismatch"
     yield (
@@ -142,7 +142,7 @@ def _header() -> Iterator[Case]:
         _with(header=varint(samples.ANCHORS - 1) + header[1:]),
         "limit-exceeded",
     )
-    yield "2^24 anchors in a small file", _with(header=varint(1 << 24) + header[1:]), "length-mismatch"
+    yield "2^22 anchors in a small file", _with(header=varint(1 << 22) + header[1:]), "length-mismatch"
     yield "no frames", _with(header=header[:1] + b"\0" + header[2:]), "limit-exceeded"
     fields = (
         ("frame rate", 0, NAN64, "not-finite"),

@@ -103,7 +103,7 @@ def test_the_model_is_described(scene: Path) -> None:
         "anchors": 1000,
         "coder": "constriction",
         "weights": "fp32",
-        "encoder": "test 1",
+        "encoder": "test",
         "complete": True,
         "format": "1.0",
     }

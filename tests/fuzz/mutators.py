@@ -163,7 +163,7 @@ def _settings(random: Random, sections: Mapping[str, bytes]) -> bytes:
         del config[random.choice(sorted(config))]
     changes = [
         {"config": config},
-        {"anchors": random.choice((1, 2, header.anchors - 1, header.anchors + 1, 1000, 1 << 24))},
+        {"anchors": random.choice((1, 2, header.anchors - 1, header.anchors + 1, 1000, 1 << 22))},
         {"coder": random.choice(("constriction", "torchac"))},
         {"frame_count": random.choice((1, 2, 1 << 20))},
         {"voxel": random.choice((1e-11, 1e6)), "scale": random.choice((1e-12, 1e12))},

@@ -10,6 +10,8 @@ import pytest
 from adcgs.errors import SceneError
 from adcgs.scene import load_scene, prepare_cloud
 from adcgs.scene.cloud import read_cloud
+from adcgs.scene.completion import coverage
+from adcgs.scene.stereo import continued
 
 from . import captures
 
@@ -121,30 +123,64 @@ def test_a_cloud_in_other_units_is_noticed(tmp_path: Path) -> None:
     assert caught.value.code == "cloud-out-of-view"
 
 
-def test_without_points_and_masks_the_images_are_matched(tmp_path: Path) -> None:
-    """A textured wall at x = 0: triangulated points lie on it."""
+def write_wall(root: Path, cameras: int) -> None:
+    """A textured wall at x = 0 before a row of cameras, 4 away, at one instant."""
     rng = np.random.default_rng(1)
     texture = rng.integers(0, 256, (40, 40, 3)).astype(float)
-    rigs = [captures.look_at(0.12 * c, 0.3, fx=90, fy=90) for c in range(-3, 4)]
+    rigs = [captures.look_at(0.12 * (c - cameras // 2), 0.3, fx=90, fy=90) for c in range(cameras)]
     meta: dict[str, list] = {"k": [[]], "w2c": [[]], "fn": [[]], "cam_id": [[]]}
     for c, rig in enumerate(rigs):
         rays = rig.rays(2)
         hit = rig.center + rays * (-rig.center[0] / rays[..., :1])
         cell = np.clip((hit[..., 1:] * 5 + 20).astype(int), 0, 39)
         image = texture[cell[..., 0], cell[..., 1]].reshape(72, 2, 96, 2, 3).mean((1, 3))
-        captures.save(tmp_path / "ims" / f"{c}.png", np.round(image).astype(np.uint8))
+        captures.save(root / "ims" / f"{c}.png", np.round(image).astype(np.uint8))
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = rig.axes, -rig.axes @ rig.center
         meta["k"][0].append([[90, 0, 48], [0, 90, 36], [0, 0, 1]])
         meta["w2c"][0].append(pose.tolist())
         meta["fn"][0].append(f"{c}.png")
         meta["cam_id"][0].append(c)
-    captures.dump(tmp_path / "train_meta.json", {"w": 96, "h": 72, **meta})
+    captures.dump(root / "train_meta.json", {"w": 96, "h": 72, **meta})
+
+
+def test_without_points_and_masks_the_images_are_matched(tmp_path: Path) -> None:
+    write_wall(tmp_path, 7)
     scene = load_scene(tmp_path)
-    assert "plane sweep" in scene.cloud.source
+    assert "by stereo" in scene.cloud.source
     world = scene.similarity.invert(scene.cloud.points)
     assert len(world) > 1000
     assert np.percentile(np.abs(world[:, 0]), 80) < 0.25  # cameras are 4 away
+
+
+def test_a_cloud_that_leaves_the_views_empty_is_completed(tmp_path: Path) -> None:
+    write_wall(tmp_path, 8)
+    rng = np.random.default_rng(0)
+    patch = np.column_stack([np.zeros(60), rng.uniform(-0.2, 0.2, (60, 2))])  # of the wall, which is 4 across
+    floating = np.column_stack([np.full(60, 1.5), rng.uniform(-0.2, 0.2, (60, 2))])  # between wall and cameras
+    np.save(tmp_path / "points.npy", np.concatenate([patch, floating]))
+    scene = load_scene(tmp_path)
+    assert "120 points of points.npy" in scene.cloud.source
+    assert "60 dropped" in scene.cloud.source
+    world = scene.similarity.invert(scene.cloud.points)
+    assert np.percentile(np.abs(world[:, 0]), 80) < 0.25
+    assert np.ptp(world[:, 1]) > 2
+    assert coverage(scene.cloud.points, scene) > 0.7
+
+
+def test_a_cloud_that_covers_the_views_is_left_alone(tmp_path: Path) -> None:
+    write_wall(tmp_path, 8)
+    wall = np.random.default_rng(0).uniform(-3, 3, (4000, 3)) * (0, 1, 1)
+    np.save(tmp_path / "points.npy", wall)
+    assert "stereo" not in load_scene(tmp_path).cloud.source
+
+
+def test_continuation_is_harmonic() -> None:
+    """Linear functions are: what is known at two sides of a strip comes back in between."""
+    ramp = np.tile(np.linspace(0.0, 1.0, 33), (20, 1))
+    known = np.zeros(ramp.shape, bool)
+    known[:, [0, -1]] = True
+    np.testing.assert_allclose(continued(ramp, known, relaxations=400), ramp, atol=0.01)
 
 
 def test_without_anything_to_match_the_frustum_is_sampled(tmp_path: Path) -> None:

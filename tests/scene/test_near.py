@@ -19,22 +19,22 @@ def wall(depth: float, count: int = 500) -> np.ndarray:
     return np.column_stack([generator.uniform(-0.1, 0.1, (count, 2)), np.full(count, depth)]).astype(np.float32)
 
 
-def test_it_is_half_way_to_the_nearest_content() -> None:
-    assert np.isclose(near_plane([camera(0.0)], wall(2.0)), 1.0)
+def test_it_is_a_quarter_of_the_way_to_the_nearest_content() -> None:
+    assert np.isclose(near_plane([camera(0.0)], wall(2.0)), 0.5)
 
 
 def test_the_camera_that_comes_nearest_decides() -> None:
-    assert np.isclose(near_plane([camera(0.0), camera(1.5)], wall(2.0)), 0.25)
+    assert np.isclose(near_plane([camera(0.0), camera(1.5)], wall(2.0)), 0.125)
 
 
 def test_a_few_stray_points_before_the_camera_do_not_count() -> None:
     strays = np.array([[0, 0, 0.02], [0, 0, 0.03]], np.float32)
-    assert near_plane([camera(0.0)], np.concatenate([wall(2.0), strays])) > 0.9
+    assert near_plane([camera(0.0)], np.concatenate([wall(2.0), strays])) > 0.45
 
 
 def test_what_is_behind_or_beside_a_camera_does_not_count() -> None:
     beside = wall(0.5) + np.array([5, 0, 0], np.float32)
-    assert np.isclose(near_plane([camera(0.0)], np.concatenate([wall(2.0), beside, wall(-0.5)])), 1.0)
+    assert np.isclose(near_plane([camera(0.0)], np.concatenate([wall(2.0), beside, wall(-0.5)])), 0.5)
 
 
 def test_it_never_vanishes() -> None:
