@@ -60,7 +60,8 @@ def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16"
     order = torch.from_numpy(morton_order(grid))
     features = Features(*(t.detach().cpu()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
 
-    sealed = trainer.entropy.cpu().seal(features)
+    sealed = trainer.sealed
+    assert sealed is not None  # since finish()
     coded = sealed.compress(features)
     estimate = sealed.estimate_bits(features)
     sections = [

@@ -23,7 +23,10 @@ from .prior import FactorisedPrior
 from .sealed import SealedEntropyModel
 from .tables import FACTOR_INDEX_ONE, FACTOR_INDEX_UNIT
 
-Mode = Literal["noise", "round"]
+Mode = Literal["noise", "settle", "round"]
+# Which attributes, by the first three letters of their names, get noise. The sealed networks' means of sigma and colour
+# are off by a share of these attributes' fine steps: what straight-through training learns of their rounding is lost.
+_NOISY: dict[Mode, tuple[str, ...]] = {"noise": ("f_v", "f_g", "sig", "col"), "settle": ("sig", "col"), "round": ()}
 
 ETA_SCALE = 0.25  # eta as a network's input
 _TANH_MIN = -FACTOR_INDEX_ONE / FACTOR_INDEX_UNIT
@@ -116,18 +119,18 @@ class MultiDimensionEntropyModel(nn.Module):
         Args:
             features: of N anchors.
             mode: ``noise`` adds uniform noise of one step (Eq. 6); ``round`` rounds the residual around mu, and
-                lets the gradient straight through.
+                lets the gradient straight through; ``settle`` rounds f_v and f_g, and leaves the noise to the rest.
             with_rate: without it the means and steps of the last call with rate are reused (as long as N is the
                 same), which costs a tenth; what the distortion says of the steps is kept for the next rate.
         """
-        if mode not in ("noise", "round"):
-            raise ValueError(f"mode {mode!r} is neither noise nor round")
+        if mode not in _NOISY:
+            raise ValueError(f"mode {mode!r} is none of {', '.join(_NOISY)}")
         if with_rate:
-            return self._with_rate(features, mode == "noise")
+            return self._with_rate(features, mode)
         if self._steps is None or next(iter(self._steps.factors.values())).shape[0] != len(features):
             with torch.no_grad():
-                self._with_rate(features, mode == "noise")
-        return self._without_rate(features, mode == "noise"), None
+                self._with_rate(features, mode)
+        return self._without_rate(features, mode), None
 
     def forget_steps(self) -> None:
         """Drop what calls without rate reuse; for a caller that replaces anchors without changing their number."""
@@ -163,7 +166,7 @@ class MultiDimensionEntropyModel(nn.Module):
         config = self.config
         return {name: math.log(getattr(config, f"q_{name}")) + _STEP_GAIN * raw for name, raw in self.steps.items()}
 
-    def _with_rate(self, features: Features, noise: bool) -> tuple[Features, Rate]:
+    def _with_rate(self, features: Features, mode: Mode) -> tuple[Features, Rate]:
         if self.training:
             self._observe(features)
         config = self.config
@@ -180,14 +183,14 @@ class MultiDimensionEntropyModel(nn.Module):
             mean_at, sigma_at = config.columns(name)
             kept.means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
             gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._columns(log_q, name), m, s)
-            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, noise)
+            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, name[:3] in _NOISY[mode])
             if name in self._context_names:
                 context.append(self._context(name, rounded))
 
         m, s = self._statistics("f_v")
         eta = self.analysis((features.f_v - m) / s)
         rounded = eta + (torch.round(eta) - eta).detach()
-        bits["hyper"] = self.prior.bits(eta, noise)
+        bits["hyper"] = self.prior.bits(eta, mode == "noise")
 
         out = self.networks["f_v"](rounded * ETA_SCALE)
         code("f_v", features.f_v, out, out[:, -1:])
@@ -207,7 +210,7 @@ class MultiDimensionEntropyModel(nn.Module):
         rate = Rate(bits["hyper"], bits["f_v"], bits["sigma"], bits["color"], tuple(bits[name] for name in chunks))
         return Features(f_v=values["f_v"], f_g=f_g, sigma=values["sigma"], color=values["color"]), rate
 
-    def _without_rate(self, features: Features, noise: bool) -> Features:
+    def _without_rate(self, features: Features, mode: Mode) -> Features:
         steps = self._steps
         assert steps is not None
         chunks = [f"f_g_{m}" for m in range(self.config.chunks)]
@@ -224,12 +227,12 @@ class MultiDimensionEntropyModel(nn.Module):
         quantised = {}
         for name in ("f_v", "sigma", "color"):
             step = steps.log_q[name].exp() * steps.factors[name]
-            mean = None if noise else steps.means[name][:, None]
+            mean = None if name[:3] in _NOISY[mode] else steps.means[name][:, None]
             quantised[name] = quantise(getattr(features, name)[:, None], step, mean)[:, 0]
         factors = torch.cat([steps.factors[name] for name in chunks], 1)  # (N, M)
         step = (steps.log_q["f_g"].exp().view(1, self.config.chunks, -1) * factors[:, :, None]).flatten(1)
         mean = None
-        if not noise:
+        if "f_g" not in _NOISY[mode]:
             parts = [steps.means[name].view(len(features), self.config.primitives, -1) for name in chunks]
             mean = torch.cat(parts, 2)
         quantised["f_g"] = quantise(features.f_g, step, mean)
@@ -310,3 +313,23 @@ class MultiDimensionEntropyModel(nn.Module):
         from .sealing import seal
 
         return seal(self, features, weight_bits)
+
+    def reopen(self, data: bytes) -> SealedEntropyModel:
+        """What :meth:`seal` gave, from its bytes, able to compress; for a model whose networks did not change since.
+
+        Raises:
+            BitstreamError: data that are no sealed model of this configuration.
+        """
+        from .sealing import reopen
+
+        return reopen(self, data)
+
+    @torch.no_grad()
+    def follow(self, sealed: SealedEntropyModel, features: Features) -> None:
+        """Let calls without rate round to the values that the sealed model can code, until this is called again."""
+        device = features.f_v.device
+        means, factors, steps = {}, {}, {}
+        for name, arrays in sealed.lattice(features).items():
+            means[name], factors[name], steps[name] = (torch.from_numpy(array).to(device) for array in arrays)
+        chunks = [steps.pop(f"f_g_{m}") for m in range(self.config.chunks)]
+        self._steps = _Steps(means, factors, {n: s.log() for n, s in {**steps, "f_g": torch.cat(chunks)}.items()})

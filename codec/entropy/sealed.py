@@ -223,6 +223,23 @@ class SealedEntropyModel:
         self._decode(eta, code, (), None)
         return bits
 
+    def lattice(self, features: Features) -> dict[str, tuple[Floats32, Floats32, Floats32]]:
+        """Where the values of N anchors may lie once they are coded: component -> mean (N, C), step factor (N, 1), Q.
+
+        A value is coded as mean + k Q factor with a whole k; Q is (C,), for f_g of one primitive's channels.
+        """
+        arrays = self._arrays(features)
+        found = {}
+
+        def code(name: str, mean: Floats, factor: Floats, level: NDArray[np.uint8]) -> NDArray[np.int64]:
+            step = self._step(name)
+            unit = np.tile(step, mean.shape[1] // len(step)) / FACTOR_ONE
+            found[name] = ((mean * unit).astype(np.float32), (factor / FACTOR_ONE).astype(np.float32), step)
+            return self._round(name, arrays, mean, factor)
+
+        self._decode(self._eta(arrays["f_v"]), code, (), None)
+        return found
+
     def to_bytes(self) -> bytes:
         """The parameters, compactly (``packing.py``)."""
         from .packing import pack
@@ -292,6 +309,13 @@ class SealedEntropyModel:
         chunks = [values[f"f_g_{m}"].astype(np.float32).reshape(shape) for m in range(config.chunks)]
         arrays["f_g"] = np.concatenate(chunks, axis=2) * self._unit("f_g")
         return arrays
+
+    def _step(self, name: str) -> Floats32:
+        """Q of a component's channels."""
+        if not name.startswith("f_g_"):
+            return self.parameters.steps[name]
+        width = self.config.f_g // self.config.chunks
+        return self.parameters.steps["f_g"][int(name[4:]) * width : (int(name[4:]) + 1) * width]
 
     def _unit(self, name: str) -> Floats32:
         return self.parameters.steps[name] * np.float32(1.0 / FACTOR_ONE)

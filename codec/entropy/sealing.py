@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +66,11 @@ def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bi
     analysis = _analysis(model)
     priors = _priors(model, None if features is None else analysis(features.f_v.detach().cpu().numpy()))
     return SealedEntropyModel(config, Parameters(steps, priors, contexts, networks), analysis)
+
+
+def reopen(model: MultiDimensionEntropyModel, data: bytes) -> SealedEntropyModel:
+    """See ``MultiDimensionEntropyModel.reopen``."""
+    return replace(SealedEntropyModel.from_bytes(data, model.config), analysis=_analysis(model))
 
 
 class _Scales:

@@ -45,7 +45,8 @@ class TrainingConfig:
     noise_from: float = 0.15
     rate_from: float = 0.25
     freeze_positions_at: float = 0.8  # snapped to the grid, duplicates merged
-    round_from: float = 0.85  # straight-through rounding instead of noise
+    round_from: float = 0.85  # straight-through rounding of f_v and f_g instead of noise
+    seal_from: float = 0.94  # the entropy model is rounded to integers, the rest trained on what the file will hold
 
     # Refinement (Eq. 11)
     grow_threshold: float = 2e-4  # on the significance-weighted gradient, in units of half the image
@@ -77,6 +78,8 @@ class TrainingConfig:
             raise OptionError("bad-option", f"iterations is {self.iterations}; give 1 or more")
         if self.max_anchors < 1 or self.initial_anchors < 1:
             raise OptionError("bad-option", "the anchor budget must be at least 1")
+        if not self.freeze_positions_at <= self.seal_from:
+            raise OptionError("bad-option", "anchors must be on their grid (freeze_positions_at) before seal_from")
         if not self.rate_lambda >= 0:
             raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more")
 

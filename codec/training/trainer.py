@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..entropy import EntropyConfig, MultiDimensionEntropyModel
+from ..entropy import EntropyConfig, MultiDimensionEntropyModel, SealedEntropyModel
 from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
@@ -81,6 +81,7 @@ class Trainer:
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False
+        self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error
         self.bits: float | None = None
         self._order: list[int] = []
@@ -121,9 +122,14 @@ class Trainer:
             report(self.status())
 
     def finish(self) -> None:
-        """Bring the model into the state that can be coded (positions on their grid), however far training came."""
+        """Bring the model into the state that can be coded, however far training came.
+
+        Positions are put on their grid, and the entropy model is rounded to integers.
+        """
         if not self.frozen:
             self._freeze_positions()
+        if self.sealed is None:
+            self._seal()
 
     def render(self, frame: Frame) -> Tensor:
         """A frame as the model in memory shows it with rounded attributes, (H, W, 3) in [0, 1]."""
@@ -133,8 +139,10 @@ class Trainer:
             return render(gaussians, frame.camera, background, self.raster).image.clamp(0, 1).cpu()
 
     def rounded(self) -> Features:
-        """The attributes as the last steps of training rounded them."""
+        """The attributes, all of them rounded."""
         with torch.no_grad():
+            if self.sealed is not None:
+                self.entropy.follow(self.sealed, self.model.features)
             features, _ = self.entropy(self.model.features, "round", False)
         return features
 
@@ -163,6 +171,7 @@ class Trainer:
         """A word for the live line."""
         config = self.config
         for start, name in (
+            (config.seal_from, "sealed"),
             (config.round_from, "rounding"),
             (config.rate_from, "rate and distortion"),
             (config.noise_from, "noise"),
@@ -202,9 +211,24 @@ class Trainer:
         config = self.config
         if progress < config.noise_from:
             return self.model.features, None
-        mode = "round" if progress >= config.round_from else "noise"
+        if progress >= config.seal_from:
+            return self._sealed_features(), None
+        mode = "settle" if progress >= config.round_from else "noise"
         with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
         return self.entropy(self.model.features, mode, with_rate)
+
+    def _sealed_features(self) -> Features:
+        """The attributes as the file will hold them; what they can be is found anew at every step that had a rate."""
+        if self.sealed is None:
+            self._seal()
+        elif self.iteration % self.config.rate_every == 0:
+            self.entropy.follow(self.sealed, self.model.features)
+        return self.entropy(self.model.features, "round", False)[0]
+
+    def _seal(self) -> None:
+        """From here on the entropy model stays as the file will hold it."""
+        self.sealed = self.entropy.seal(self.model.features)
+        self.entropy.follow(self.sealed, self.model.features)
 
     def _next_frame(self) -> int:
         count = len(self.frames)
@@ -306,6 +330,8 @@ class Trainer:
         tensors |= {f"adam.{k}": v for k, v in self.optimiser.state().items()}
         tensors |= {f"significance.{k}": v for k, v in self.significance.state().items()}
         tensors["origin"] = self.origin
+        if self.sealed is not None:
+            tensors["sealed"] = torch.frombuffer(bytearray(self.sealed.to_bytes()), dtype=torch.uint8)
         meta = {
             "config": self.config.to_dict(),
             "iteration": self.iteration,
@@ -371,7 +397,9 @@ class Trainer:
             self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
             self.error, self.bits = float(meta["error"]), meta["bits"]
             self.frozen = bool(meta["frozen"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            if "sealed" in tensors:
+                self.sealed = self.entropy.reopen(tensors["sealed"].cpu().numpy().tobytes())
+        except (AdcError, KeyError, RuntimeError, ValueError, TypeError) as error:
             message = str(error).splitlines()[0]
             raise TrainingError(
                 "bad-checkpoint", f"{path}: does not fit this scene and configuration ({message})"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from adcgs.decode import open_scene
 from adcgs.encode import write_scene
 from adcgs.errors import OptionError, TrainingError
 from adcgs.model import ModelConfig
@@ -45,8 +47,18 @@ def test_training_learns_the_scene(scene: Scene) -> None:
     trainer.train(seen.append, report_every=0.0)
     assert seen[-1].psnr > seen[10].psnr + 3
     assert seen[-1].progress == 1.0
-    assert {s.phase for s in seen} == {"warm-up", "noise", "rate and distortion", "rounding"}
+    assert {s.phase for s in seen} == {"warm-up", "noise", "rate and distortion", "rounding", "sealed"}
     assert len({s.anchors for s in seen}) > 2, "anchors never grew or shrank"
+
+
+def test_what_memory_shows_is_what_the_file_shows(scene: Scene, tmp_path: Path) -> None:
+    trainer = Trainer(scene, TINY)
+    trainer.train()
+    write_scene(trainer, tmp_path / "scene.adc")
+    decoded = open_scene(tmp_path / "scene.adc")
+    for frame in scene.split("train")[::3]:
+        memory, file = trainer.render(frame).numpy(), decoded.render(frame.camera, frame.time).numpy()
+        assert np.mean((memory - file) ** 2) < 1e-6  # 60 dB between them
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(scene: Scene, tmp_path: Path) -> None:
@@ -60,7 +72,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(scene: Scene, tmp_path: Pat
     assert encode("c.adc", 2) != encode("b.adc", 1)
 
 
-@pytest.mark.parametrize("iterations", [3, 21, 50], ids=["warm-up", "with rate", "frozen"])
+@pytest.mark.parametrize("iterations", [3, 21, 50, 58], ids=["warm-up", "with rate", "frozen", "sealed"])
 def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
     scene: Scene, tmp_path: Path, iterations: int
 ) -> None:
