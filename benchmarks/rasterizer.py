@@ -4,16 +4,19 @@ Workloads are random clouds that fill the view, with splats of log-normal size (
 ``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up.
 Forward is ``render`` with gradients wanted, backward is ``image.backward`` down to the primitives' attributes.
 Yardsticks of the same run: a 2048^3 float32 matrix product, and the plain torch twin on a small workload.
+``--memory`` instead draws a million splats at 1920x1080 and says what that needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -88,15 +91,44 @@ def measure(count: int, size: int, backend: str, repeats: int) -> dict[str, floa
     return {name: round(value, 3) for name, value in result.items()}
 
 
+def memory(count: int = 1_000_000, width: int = 1920, height: int = 1080) -> dict[str, float]:
+    """Peak resident megabytes of drawing ``count`` splats: the process before, an inference, a training step."""
+    gaussians, square = cloud(count, width)
+    camera = replace(square, height=height, cy=height / 2)
+    background, peaks = torch.zeros(3), {}
+    with torch.no_grad():
+        render(cloud(100, 64)[0], cloud(100, 64)[1], background)  # compiles
+        peaks["before_mb"] = _peak_mb()
+        render(gaussians, camera, background)
+        peaks["inference_mb"] = _peak_mb()
+    for value in vars(gaussians).values():
+        value.requires_grad_()
+    render(gaussians, camera, background).image.sum().backward()
+    peaks["training_mb"] = _peak_mb()
+    return peaks
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--only", choices=list(WORKLOADS), help="one workload, without the yardsticks")
+    parser.add_argument("--memory", action="store_true", help="peak memory of a million splats, and nothing else")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
+    if options.memory:
+        peaks = memory()
+        print(", ".join(f"{name[:-3]} {peak:.0f} MB" for name, peak in peaks.items()), file=sys.stderr)
+        if options.json:
+            print(json.dumps(peaks))
+        return
     results: dict[str, object] = {"threads": options.threads}
     if options.only is None:
         matrix = torch.randn(2048, 2048)

@@ -93,16 +93,18 @@ class Step:
     def draw(self, gaussians: Gaussians) -> Render:
         return render(gaussians, self.camera, self.background)
 
-    def whole(self, with_rate: bool = False) -> None:
-        """In one piece, as the trainer does it."""
+    def whole(self, with_rate: bool = False, views: int = 1) -> None:
+        """In one piece, as the trainer does it; several views of an instant share prediction and deformation."""
         features, rate = self.entropy(self.model.features, "noise", with_rate)
         gaussians = self.model.deform(features, self.model.predict(features), 0.3)
-        view = self.draw(gaussians)
-        loss = l1_dssim(view.image, self.target, self.training.ssim_weight)
+        drawn = [self.draw(gaussians) for _ in range(views)]
+        losses = [l1_dssim(view.image, self.target, self.training.ssim_weight) for view in drawn]
+        loss = torch.stack(losses).mean()
         if rate is not None:
             loss = loss + 1e-9 * rate.total
         loss.backward()
-        self.significance.add(view.means2d.grad, view.weights, gaussians.opacities, self.size / 2)
+        for view in drawn:
+            self.significance.add(view.means2d.grad, view.weights, gaussians.opacities, self.size / 2)
         self.optimiser.step(0.5)
 
     def parts(self, plain: bool, with_rate: bool) -> dict[str, Callable[[], object]]:
@@ -247,7 +249,11 @@ def main() -> None:
     parts = medians(step.parts(plain=False, with_rate=False), options.repeats, clock)
     rate = medians(step.parts(plain=False, with_rate=True), options.repeats, clock)
     plain = medians(step.parts(plain=True, with_rate=False), max(options.repeats // 2, 3), clock)
-    steps = {"whole step": step.whole, "whole step, with rate": lambda: step.whole(True)}
+    steps = {
+        "whole step": step.whole,
+        "whole step, with rate": lambda: step.whole(True),
+        "whole step, 2 views": lambda: step.whole(views=2),
+    }
     whole = medians(steps, options.repeats, clock)
     results: dict[str, object] = {"threads": options.threads, "clock": options.clock, "width": options.width}
     for name in ("quantisation", "prediction", "deformation", "rasterization", "loss"):

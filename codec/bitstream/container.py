@@ -118,8 +118,7 @@ class Container:
         """Open a file.
 
         Args:
-            allow_partial: accept a file that was cut after its table of contents; its complete sections can
-            be
+            allow_partial: accept a file that was cut after its table of contents; its complete sections can be
                 read, :attr:`missing` lists the others.
 
         Raises:

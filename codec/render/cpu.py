@@ -55,8 +55,8 @@ def aligned(size: int) -> NDArray[np.float32]:
 class Frame:
     """One view on its way through the kernels: the projected splats and the tiles' lists.
 
-    Memory: 96 bytes per primitive, about 60 per pair (a splat in a tile), and the image; the backward pass adds
-    64 bytes per pair and the gradients.
+    Memory: 92 bytes per primitive of up to six channels, 20 bytes per pair (a splat in a tile; 28 in training), and
+    the image with its alpha. The backward pass adds 64 bytes per pair and the gradients.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from ..camera import Camera
 from .types import RasterSettings
 
 TILE = 32  # pixels; a tile's colours and transmittance (16 KiB for RGB) stay in the first-level cache
-CHUNKS = 64  # pieces of the primitive list; fixed, so that sums are grouped alike on any number of threads
+CHUNKS = 64  # pieces of the primitive list that threads take; each counts its pairs for itself
 
 # A splat's row. With s^2 = log2(e) / 2 the exponent is whitened by the inverse Cholesky factor of its covariance,
 #   u = r dx,   v = p dy + q dx,   log2(alpha) = k - u^2 - v^2,

@@ -210,18 +210,19 @@ def _seen_surface(
 def mask_colors(points: NDArray[np.float32], masks: list[Mask], size: float) -> NDArray[np.float32]:
     """Mean colour over the masks in which a point is opaque and in front, (P, 3) in [0, 1].
 
-    The frames nearest in time count most, for they show the point where it is.
+    The frames nearest in time (they come first) count most, for they show the point where it is.
     """
     from scipy.spatial import cKDTree
 
     total = np.zeros((len(points), 3))
     weight = np.zeros(len(points))
-    for rank, mask in enumerate(masks):
+    ranks = {time: rank for rank, time in enumerate(dict.fromkeys(mask.frame.time for mask in masks))}
+    for mask in masks:
         inside, pixel, depth = _look_up(mask, points)
         front = _front_depth(mask, pixel, depth[inside], size)
         good = mask.opaque.reshape(-1)[pixel] & (depth[inside] <= front + 2 * size)
         index = np.flatnonzero(inside)[good]
-        share = 1 / (1 + rank) ** 2
+        share = 1 / (1 + ranks[mask.frame.time]) ** 2
         total[index] += share * mask.rgb.reshape(-1, 3)[pixel[good]]
         weight[index] += share
     known = weight > 0

@@ -31,6 +31,7 @@ class TrainingConfig:
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
     rate_lambda: float = 1e-3
     ssim_weight: float = 0.2
+    views_per_step: int = 1  # of one instant: they share prediction and deformation
     rate_every: int = 4  # the rate term costs a third of a step; every fourth step, four times the weight
 
     # Phases
@@ -76,6 +77,8 @@ class TrainingConfig:
             raise OptionError("bad-option", f"minutes is {self.minutes}; give a positive number")
         if self.iterations is not None and self.iterations < 1:
             raise OptionError("bad-option", f"iterations is {self.iterations}; give 1 or more")
+        if self.views_per_step < 1:
+            raise OptionError("bad-option", f"views_per_step is {self.views_per_step}; give 1 or more")
         if self.max_anchors < 1 or self.initial_anchors < 1:
             raise OptionError("bad-option", "the anchor budget must be at least 1")
         if not self.freeze_positions_at <= self.seal_from:

@@ -85,6 +85,9 @@ class Trainer:
         self.error = 0.0  # running mean of the squared error
         self.bits: float | None = None
         self._order: list[int] = []
+        self._instants: dict[float, list[Frame]] = {}
+        for frame in self.frames:
+            self._instants.setdefault(frame.time, []).append(frame)
         self._started = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
@@ -186,25 +189,31 @@ class Trainer:
         torch.manual_seed((config.seed << 32) + self.iteration)
         if not self.frozen and progress >= config.freeze_positions_at:
             self._freeze_positions()
-        frame = self.frames[self._next_frame()]
+        frames = self._next_frames()
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
         features, rate = self._coded_features(progress)
         primitives = self.model.predict(features)
-        gaussians = self.model.deform(features, primitives, frame.time)
-        target, background = self._target(frame, downscale)
-        camera = frame.camera.resized(target.shape[1], target.shape[0])
-        view = render(gaussians, camera, background, self.raster)
-        loss = l1_dssim(view.image, target, config.ssim_weight)
+        gaussians = self.model.deform(features, primitives, frames[0].time)
+        drawn = [self._draw(gaussians, frame, downscale) for frame in frames]
+        losses = [l1_dssim(view.image, target, config.ssim_weight) for view, target in drawn]
+        loss = torch.stack(losses).mean()
         if rate is not None:
             self.bits = float(rate.total.detach())
             loss = loss + config.rate_lambda * config.rate_every * rate.total / RATE_UNIT
         if not bool(torch.isfinite(loss)):
             self._stop_not_finite()
         loss.backward()
-        self._track(view, target, gaussians, frame)
+        for frame, (view, target) in zip(frames, drawn, strict=True):
+            self._track(view, target, gaussians, frame, len(frames))
         self.optimiser.step(progress)
         if self._refines(progress):
             self._refine(primitives)
+
+    def _draw(self, gaussians: Gaussians, frame: Frame, downscale: int) -> tuple[Render, Tensor]:
+        """A view and what it should look like."""
+        target, background = self._target(frame, downscale)
+        camera = frame.camera.resized(target.shape[1], target.shape[0])
+        return render(gaussians, camera, background, self.raster), target
 
     def _coded_features(self, progress: float) -> tuple[Features, Any]:
         """The attributes as a decoder would have them, to the degree that the phase asks for, and the rate or None."""
@@ -230,6 +239,15 @@ class Trainer:
         self.sealed = self.entropy.seal(self.model.features)
         self.entropy.follow(self.sealed, self.model.features)
 
+    def _next_frames(self) -> list[Frame]:
+        """The next frame of the order, and others of its instant if steps take several."""
+        frame = self.frames[self._next_frame()]
+        more = self.config.views_per_step - 1
+        if more == 0:
+            return [frame]
+        others = [other for other in self._instants[frame.time] if other is not frame]
+        return [frame, *(others[i] for i in torch.randperm(len(others))[:more].tolist())]
+
     def _next_frame(self) -> int:
         count = len(self.frames)
         epoch, place = divmod(self.iteration, count)
@@ -247,7 +265,8 @@ class Trainer:
 
     # ---------------------------------------------------------------- refinement
 
-    def _track(self, view: Render, target: Tensor, gaussians: Gaussians, frame: Frame) -> None:
+    def _track(self, view: Render, target: Tensor, gaussians: Gaussians, frame: Frame, views: int) -> None:
+        """Keep what refinement needs of one of the ``views`` whose mean was the loss."""
         squared = float(((view.image.detach() - target) ** 2).mean())
         weight = 1.0 / min(self.iteration + 1, _SMOOTHING)
         self.error += weight * (squared - self.error)
@@ -258,7 +277,7 @@ class Trainer:
             height, width = target.shape[:2]
             # In pixels of the full view, so that what is pruned does not depend on the phase's resolution.
             weights = view.weights * (frame.camera.width * frame.camera.height / (width * height))
-            self.significance.add(gradient, weights, gaussians.opacities, 0.5 * max(width, height))
+            self.significance.add(views * gradient, weights, gaussians.opacities, 0.5 * max(width, height))
 
     def _refines(self, progress: float) -> bool:
         config = self.config

@@ -90,9 +90,10 @@ def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
     assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
 
 
-def test_a_run_with_anchors_on_what_moves_resumes_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [1, 3])
+def test_a_run_with_anchors_on_what_moves_resumes_alike(tmp_path: Path, views: int) -> None:
     scene = load_scene(write_rig(tmp_path), downscale=2)
-    config = replace(TINY, mover_instants=3, mover_anchors=30)
+    config = replace(TINY, mover_instants=3, mover_anchors=30, views_per_step=views)
     whole = Trainer(scene, config)
     assert whole.moving is not None
     whole.train()
@@ -133,6 +134,15 @@ def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, t
         Trainer.from_checkpoint(load_scene(balls, downscale=2), state)
     assert error.value.code == "bad-checkpoint"
     assert "32" in str(error.value)
+
+
+def test_a_step_of_several_views_takes_them_from_one_instant(tmp_path: Path) -> None:
+    scene = load_scene(write_rig(tmp_path), downscale=2)
+    trainer = Trainer(scene, replace(TINY, mover_instants=0, views_per_step=3))
+    for _ in range(5):
+        frames = trainer._next_frames()
+        assert len({frame.time for frame in frames}) == 1
+        assert len({frame.camera_id for frame in frames}) == 3
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])

@@ -1,0 +1,54 @@
+"""PSNR against the bytes that were read: ``python benchmarks/prefix.py FILE SCENE [--downscale D] [-o OUT.csv]``.
+
+A file is cut behind every section from which on it can be rendered (positions, f_v, sigma and colours must be there,
+the chunks of f_g may be missing), decoded as ``adcgs-decode --partial`` does, and compared on held-out views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+from adcgs.bitstream import Container
+from adcgs.scene import load_scene
+from heldout import heldout_psnr
+
+
+def boundaries(path: Path) -> list[tuple[int, str]]:
+    """(bytes, the last section that is whole) of every prefix that can be rendered."""
+    with Container.open(path) as container:
+        found = [(entry.end, entry.name) for entry in container]
+    first = next(i for i, (_, name) in enumerate(found) if name.startswith("f_g_")) - 1
+    return found[first:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")
+    parser.add_argument("--views", type=int, default=20, help="held-out views, evenly spread")
+    parser.add_argument("-o", "--output", type=Path, help="CSV")
+    options = parser.parse_args()
+    scene = load_scene(options.scene, downscale=options.downscale)
+    data, rows = options.file.read_bytes(), []
+    with tempfile.TemporaryDirectory() as folder:
+        for size, name in boundaries(options.file):
+            cut = Path(folder) / "cut.adc"
+            cut.write_bytes(data[:size])
+            quality = round(heldout_psnr(cut, scene, options.views), 3)
+            rows.append({"scene": options.scene.name, "bytes": size, "last": name, "psnr": quality})
+            print(f"{size:>9} bytes, up to {name:<6} {quality:7.2f} dB", file=sys.stderr)
+    if options.output:
+        with options.output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"wrote {options.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

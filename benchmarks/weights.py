@@ -1,0 +1,63 @@
+"""What fp16 and int8 network weights cost: ``python benchmarks/weights.py FILE SCENE [--downscale D] [-o OUT.csv]``.
+
+A file with fp32 networks is written again with the other kinds of weights, everything else alike, and each is
+decoded and compared on held-out views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+from adcgs.bitstream import Container, pack_arrays, unpack_arrays, write_container
+from adcgs.decode import configurations, read_header
+from adcgs.model import network_shapes
+from adcgs.scene import load_scene
+from heldout import heldout_psnr
+
+KINDS = ("fp32", "fp16", "int8")
+
+
+def rewrite(source: Path, target: Path, kind: str) -> int:
+    """The file with its networks stored as ``kind``; bytes of the networks."""
+    with Container.open(source) as container:
+        sections = {name: container.read(name) for name in container.names}
+        config, _ = configurations(read_header(container))
+    arrays = unpack_arrays(sections["networks"], network_shapes(config))
+    sections["networks"] = pack_arrays(arrays, kind)  # type: ignore[arg-type]
+    write_container(target, list(sections.items()))
+    return len(sections["networks"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="made with --weights fp32, the default")
+    parser.add_argument("scene", type=Path)
+    parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")
+    parser.add_argument("--views", type=int, default=20, help="held-out views, evenly spread")
+    parser.add_argument("-o", "--output", type=Path, help="CSV")
+    options = parser.parse_args()
+    scene = load_scene(options.scene, downscale=options.downscale)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in KINDS:
+            target = Path(folder) / f"{kind}.adc"
+            networks = rewrite(options.file, target, kind)
+            quality = heldout_psnr(target, scene, options.views)
+            rows.append({"scene": options.scene.name, "weights": kind, "bytes": target.stat().st_size,
+                         "network_bytes": networks, "psnr": round(quality, 3)})  # fmt: skip
+            lost = rows[0]["psnr"] - rows[-1]["psnr"]  # type: ignore[operator]
+            print(f"{kind}  {target.stat().st_size:>9} bytes  {quality:7.3f} dB  lost {lost:6.3f}", file=sys.stderr)
+    if options.output:
+        with options.output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"wrote {options.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
