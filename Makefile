@@ -16,7 +16,7 @@ SHELL := /bin/bash
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "adcgs needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[encode,plot,lpips,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[encode,torchac,plot,lpips,dev]'
 	@touch $@
 
 demo: install

@@ -6,7 +6,8 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
 from adcgs.errors import AdcError, OptionError
@@ -71,6 +72,20 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def phase(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is being done while it is done; gives a function that changes the words.
+
+    On a terminal a line with a spinner; elsewhere (a log file, CI) one plain line when the phase begins.
+    """
+    if console().is_terminal:
+        with console().status(text) as status:
+            yield status.update
+    else:
+        console().print(text, soft_wrap=True)
+        yield lambda words: None
 
 
 def parse_background(text: str) -> tuple[float, float, float]:

@@ -83,7 +83,7 @@ def parse_times(text: str) -> list[float]:
     """
     parts = text.split(",")
     try:
-        if len(parts) == 1 and parts[0].strip().isdigit() and int(parts[0]) > 1:
+        if len(parts) == 1 and parts[0].strip().isdecimal() and int(parts[0]) > 1:
             count = int(parts[0])
             if count > 100_000:
                 raise OptionError("bad-times", f"--times {text}: at most 100000 instants")
@@ -99,7 +99,7 @@ def parse_times(text: str) -> list[float]:
 def parse_size(text: str) -> tuple[int, int]:
     """``WxH`` to integers. Raises OptionError ``bad-size``."""
     width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()) or len(text) > 20:
+    if not (text.isascii() and width.isdigit() and height.isdigit()) or len(text) > 20:
         raise OptionError("bad-size", f"--size {text!r}: give it as WxH, such as 640x360")
     return int(width), int(height)
 

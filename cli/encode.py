@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from adcgs.errors import OptionError, TrainingError
 
-from .common import console, handle_errors, parse_background
+from .common import console, handle_errors, parse_background, phase
 
 if TYPE_CHECKING:
     from adcgs.encode import EncodeReport
@@ -28,14 +30,14 @@ Examples:
   adcgs-encode capture/ -o scene.adc --resume            continue after Ctrl-C
 
 Training state is kept beside the output as OUTPUT.checkpoint and removed once the file is written
-(--keep-checkpoint keeps it). Ctrl-C saves it; nothing is lost.
+(--keep-checkpoint keeps it). Ctrl-C during training saves it, and nothing is lost.
 """
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("scene", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .adc file to write.")
-@click.option("--preset", type=click.Choice(["draft", "default", "best"]), default="default", show_default=True)
+@click.option("--preset", type=click.Choice(["draft", "default", "best"]), help="[default: default]")
 @click.option("--minutes", type=float, help="Train for this long (the preset says, otherwise).")
 @click.option("--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical.")
 @click.option("--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small).")
@@ -64,7 +66,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
     show_default=True,
     help="Behind captures with alpha: white, black or R,G,B in 0..1.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, help="Of everything random.  [default: 0]")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--cache-gb", type=float, default=2.0, show_default=True, help="Memory for decoded images.")
@@ -76,7 +78,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 def main(
     scene: Path,
     output: Path,
-    preset: str,
+    preset: str | None,
     minutes: float | None,
     iterations: int | None,
     rate_lambda: float | None,
@@ -85,7 +87,7 @@ def main(
     downscale: float,
     layout: str | None,
     background: str,
-    seed: int,
+    seed: int | None,
     device: str,
     threads: int | None,
     cache_gb: float,
@@ -100,43 +102,61 @@ def main(
 
     if resume and checkpoint is not None:
         raise OptionError("bad-option", "--resume continues training, --checkpoint codes without: give one of them")
-    if not output.parent.is_dir():
-        raise OptionError("bad-output", f"{output}: the folder {output.parent} does not exist; create it first")
+    _check_output(output)
     use_threads(threads)
     check_device(device)
     state = output.with_name(output.name + ".checkpoint")
-    config = _configure(preset, minutes, iterations, rate_lambda, max_anchors, seed)
-    with console().status(f"reading {scene}") as status:
+    config = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, seed or 0)
+    given: dict[str, float | int | str | None] = {
+        "minutes": minutes,
+        "iterations": iterations,
+        "rate_lambda": rate_lambda,
+        "max_anchors": max_anchors,
+        "seed": seed,
+        "preset": preset,
+    }
+    with phase(f"reading {scene}") as say:
         capture = load_scene(
             scene,
             layout=layout,
             downscale=downscale,
             cache_gb=cache_gb,
             background=parse_background(background),
-            progress=lambda what, part: status.update(f"{what}: {part:.0%}"),
+            progress=lambda what, part: say(f"{what}: {part:.0%}"),
         )
     _check_cameras(capture)
     _describe(capture)
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
+        _check_resumed(trainer, "that coded without training", given)
     else:
         trainer = _restore(capture, state, state, device) if resume else _new_trainer(capture, config, state, device)
         if resume:
-            _check_resumed(
-                trainer,
-                minutes=minutes,
-                iterations=iterations,
-                rate_lambda=rate_lambda,
-                max_anchors=max_anchors,
-            )
-        _train(trainer, state, scene, output)
-    with console().status("sealing and coding"):
+            _check_resumed(trainer, "to resume", given)
+        _train(trainer, state)
+    with phase("coding"):
         from adcgs.encode import write_scene
 
         report = write_scene(trainer, output, weights=weights)
     if checkpoint is None and not keep_checkpoint:
         state.unlink(missing_ok=True)
     _print_report(report, as_json)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse before training what could not be written after it."""
+    folder = output.parent
+    if not folder.is_dir():
+        raise OptionError("bad-output", f"{output}: the folder {folder} does not exist; create it first")
+    if output.is_dir():
+        raise OptionError("bad-output", f"{output}: is a folder; give the name of the file to write")
+    try:  # rights alone do not tell: the file system may be read-only
+        probe = folder / f".{output.name}.{os.getpid()}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        problem = f"{output}: cannot be written ({error.strerror}); choose another place"
+        raise OptionError("bad-output", problem) from error
 
 
 def _configure(
@@ -168,7 +188,7 @@ def _configure(
 def _new_trainer(capture: Scene, config: TrainingConfig, state: Path, device: str) -> Trainer:
     from adcgs.training import Trainer
 
-    with console().status("placing the first anchors"):
+    with phase("placing the first anchors"):
         return Trainer(capture, config, checkpoint=state, device=device)
 
 
@@ -178,15 +198,18 @@ def _restore(capture: Scene, source: Path, state: Path | None, device: str) -> T
     return Trainer.from_checkpoint(capture, source, checkpoint=state, device=device)
 
 
-def _check_resumed(trainer: Trainer, **given: float | int | None) -> None:
-    """A resumed run keeps its configuration: options that contradict it are refused, not ignored."""
+def _check_resumed(trainer: Trainer, what: str, given: dict[str, float | int | str | None]) -> None:
+    """A stored run keeps its configuration: options that contradict it are refused, not ignored."""
     for name, value in given.items():
+        if value is None:
+            continue
+        option = "--lambda" if name == "rate_lambda" else "--" + name.replace("_", "-")
+        if name == "preset":
+            raise OptionError("bad-option", f"{option} {value}: the run {what} has its settings; leave it out")
         had = getattr(trainer.config, name)
-        if value is not None and value != had:
-            option = "--lambda" if name == "rate_lambda" else "--" + name.replace("_", "-")
-            raise OptionError(
-                "bad-option", f"{option} {value} contradicts the run to resume, which has {had}; leave it out"
-            )
+        if value != had:
+            problem = f"{option} {value} contradicts the run {what}, which has {had}; leave it out"
+            raise OptionError("bad-option", problem)
 
 
 def _check_cameras(capture: Scene) -> None:
@@ -207,24 +230,38 @@ def _describe(capture: Scene) -> None:
     out.print(f"{len(capture.cloud)} initial points: {capture.cloud.source}")
 
 
-def _train(trainer: Trainer, state: Path, scene: Path, output: Path) -> None:
+def _train(trainer: Trainer, state: Path) -> None:
     """Train under a live line."""
     try:
-        with _progress() as progress:
-            task = progress.add_task("", total=1.0, text="starting (compiles once per installation)")
-
-            def report(status: Status) -> None:
-                progress.update(task, completed=status.progress, text=_line(status))
-
-            trainer.train(report)
+        if console().is_terminal:
+            with _progress() as progress:
+                task = progress.add_task("", total=1.0, text="starting (compiles once per installation)")
+                trainer.train(lambda s: progress.update(task, completed=s.progress, text=_line(s)))
+        else:
+            console().print("training", soft_wrap=True)
+            trainer.train(
+                lambda s: console().print(f"{s.progress:4.0%} {_line(s)}", soft_wrap=True), report_every=_LOG_SECONDS
+            )
     except KeyboardInterrupt:
         if state.exists():
-            console().print(f"stopped; state is in {state}\nresume with: adcgs-encode {scene} -o {output} --resume")
+            console().print(f"stopped; state is in {state}\nresume with: {_resume_line()}", soft_wrap=True)
         raise
     except TrainingError as error:
         if error.code == "not-finite" and state.exists():
             raise TrainingError(error.code, f"{error}; resume from {state} with --resume") from error
         raise
+
+
+def _resume_line() -> str:
+    """This command line again, with --resume; a preset is in the state already."""
+    arguments = iter(sys.argv[1:])
+    kept = []
+    for argument in arguments:
+        if argument == "--preset":
+            next(arguments, None)
+        elif not argument.startswith("--preset=") and argument != "--resume":
+            kept.append(argument)
+    return shlex.join(["adcgs-encode", *kept, "--resume"])
 
 
 def _progress() -> Progress:
@@ -236,6 +273,9 @@ def _progress() -> Progress:
         TextColumn("{task.fields[text]}"),
         console=console(),
     )
+
+
+_LOG_SECONDS = 30.0  # between lines where nobody watches a terminal
 
 
 def _line(status: Status) -> str:

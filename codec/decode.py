@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .gaussians import Gaussians
     from .model import AnchorModel, ModelConfig, Primitives
 
+MAX_THREADS = 1024
 _ENTROPY_KEYS = ("chunks", "hyper", "hidden")
 
 
@@ -188,8 +189,8 @@ def use_threads(threads: int | None) -> None:
 
     if threads is None:
         return
-    if threads < 1:
-        raise OptionError("bad-option", f"--threads is {threads}; give 1 or more")
+    if not 1 <= threads <= MAX_THREADS:
+        raise OptionError("bad-option", f"--threads is {threads}; give 1 to {MAX_THREADS}")
     torch.set_num_threads(threads)
 
 

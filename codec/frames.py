@@ -119,7 +119,8 @@ class _VideoWriter:
         self.path = path
         self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
         self.container: Any = av.open(str(self.temporary), "w")
-        self.stream: Any = self.container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+        exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))  # a header allows slower clips
+        self.stream: Any = self.container.add_stream("libx264", rate=exact)
         # Every player plays 4:2:0, which needs even sizes: the last row or column is repeated.
         self.stream.width, self.stream.height = width + width % 2, height + height % 2
         self.stream.pix_fmt = "yuv420p"

@@ -21,6 +21,7 @@ from .camera import Camera, Similarity
 from .errors import OptionError
 
 MAX_PIXELS = 1 << 26
+MAX_NUMBER = 1e12  # of a camera's coordinates and intrinsics
 _NUMBERS = ("width", "height", "fx", "fy", "cx", "cy")
 
 
@@ -56,7 +57,11 @@ def select_viewpoints(
     if spec.endswith(".json"):
         chosen = read_viewpoints(Path(spec), similarity)
     else:
-        chosen = [Viewpoint(_stem(v.name), v.camera, v.time) for v in _split(spec, views)]
+        found = _split(spec, views)
+        stems = [_stem(view.name) for view in found]
+        if len({stem.lower() for stem in stems}) < len(stems):  # names that differ in what files cannot be called
+            stems = [f"{stem[:110]}_{index:06d}" for index, stem in enumerate(stems)]
+        chosen = [Viewpoint(stem, view.camera, view.time) for stem, view in zip(stems, found, strict=True)]
     return chosen if times is None else _at_times(chosen, times)
 
 
@@ -191,7 +196,7 @@ def _viewpoint(path: Path, index: int, entry: object, similarity: Similarity) ->
     numbers = {}
     for field in (*_NUMBERS, "time"):
         value = entry.get(field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_NUMBER:
             raise refuse(field, f"is {value!r}; give a number")
         numbers[field] = float(value)
     width, height = int(numbers["width"]), int(numbers["height"])
@@ -203,12 +208,15 @@ def _viewpoint(path: Path, index: int, entry: object, similarity: Similarity) ->
         raise refuse("fx", "and 'fy' must be positive")
     try:
         matrix = np.array(entry.get("world_to_camera"), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix = np.zeros(0)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+    if matrix.shape != (4, 4) or not (np.abs(matrix) < MAX_NUMBER).all():
         raise refuse("world_to_camera", "must be 4x4 finite numbers")
-    if not np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-4):
+    rotation = matrix[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
         raise refuse("world_to_camera", "has no rotation in its upper left 3x3")
+    if not np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-6):
+        raise refuse("world_to_camera", "must end with the row 0 0 0 1")
     camera = Camera(width, height, numbers["fx"], numbers["fy"], numbers["cx"], numbers["cy"], matrix)
     name = entry.get("name", f"view_{index:04d}")
     if not isinstance(name, str) or not name.strip(". "):

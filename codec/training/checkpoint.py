@@ -18,7 +18,12 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write ``tensors`` and ``meta`` to ``path``, atomically."""
+    """Write ``tensors`` and ``meta`` to ``path``, atomically.
+
+    Raises:
+        TrainingError: ``cannot-save``, with the system's reason; an older checkpoint stays.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -26,6 +31,9 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]
     try:
         save_file(flat, str(temporary), metadata={"adcgs": json.dumps({"format": FORMAT, **meta})})
         os.replace(temporary, path)
+    except (SafetensorError, OSError) as error:
+        problem = f"{path}: cannot be written ({error}); free space or write elsewhere"
+        raise TrainingError("cannot-save", problem) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,10 +54,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise TrainingError("bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})") from error
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise TrainingError(
-            "bad-checkpoint", f"{path}: checkpoint format {meta.get('format')!r}, this version reads {FORMAT}"
-        )
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != FORMAT:
+        raise TrainingError("bad-checkpoint", f"{path}: checkpoint format {found!r}, this version reads {FORMAT}")
     return tensors, meta
 
 

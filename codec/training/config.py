@@ -79,12 +79,14 @@ class TrainingConfig:
             raise OptionError("bad-option", f"iterations is {self.iterations}; give 1 or more")
         if self.views_per_step < 1:
             raise OptionError("bad-option", f"views_per_step is {self.views_per_step}; give 1 or more")
+        if not 0 <= self.seed < 1 << 31:
+            raise OptionError("bad-option", f"the seed is {self.seed}; give 0 to {(1 << 31) - 1}")
         if self.max_anchors < 1 or self.initial_anchors < 1:
             raise OptionError("bad-option", "the anchor budget must be at least 1")
         if not self.freeze_positions_at <= self.seal_from:
             raise OptionError("bad-option", "anchors must be on their grid (freeze_positions_at) before seal_from")
-        if not self.rate_lambda >= 0:
-            raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more")
+        if not 0 <= self.rate_lambda <= 1e6:
+            raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more, such as 1e-3")
 
     def to_dict(self) -> dict[str, Any]:
         """For a checkpoint's JSON."""

@@ -24,6 +24,7 @@ from ..scene.movers import moving_cloud
 from .checkpoint import load_checkpoint, save_checkpoint, section
 from .config import TrainingConfig
 from .initialise import initial_model, snap
+from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
 from .refinement import Significance, grow, prunable
@@ -93,14 +94,17 @@ class Trainer:
     # ---------------------------------------------------------------- the loop
 
     def train(self, report: Callable[[Status], None] | None = None, report_every: float = 1.0) -> None:
-        """Run to the end of the configuration. KeyboardInterrupt saves a checkpoint and is raised again.
+        """Run to the end of the configuration.
+
+        Ctrl-C ends the step that is being made, saves a checkpoint and raises KeyboardInterrupt; a second one does
+        not wait, and leaves the last checkpoint.
 
         Raises:
             TrainingError: ``not-finite``, naming tensor and iteration; the last checkpoint stays.
         """
         self._started = time.monotonic() - self.seconds
         last_report, last_save, first = 0.0, time.monotonic(), True
-        try:
+        with DeferredInterrupt() as interrupt:
             while (progress := self.progress()) < 1.0:
                 self._step(progress)
                 if first:  # it may have compiled kernels for half a minute, which is not training
@@ -108,19 +112,20 @@ class Trainer:
                 self.iteration += 1
                 self.seconds = time.monotonic() - self._started
                 now = time.monotonic()
-                if report is not None and now - last_report >= report_every:
-                    report(self.status())
-                    last_report = now
-                if self.checkpoint is not None and now - last_save > 60 * self.config.checkpoint_minutes:
-                    self.save()
+                try:
+                    if report is not None and now - last_report >= report_every:
+                        report(self.status())
+                        last_report = now
+                    interrupt.check()
+                except KeyboardInterrupt:
+                    self._save_if_asked()
+                    raise
+                if now - last_save > 60 * self.config.checkpoint_minutes:
+                    self._save_if_asked()
                     last_save = now
-        except KeyboardInterrupt:
-            if self.checkpoint is not None:
-                self.save()
-            raise
-        self.finish()
-        if self.checkpoint is not None:
-            self.save()
+            self.finish()
+            self._save_if_asked()
+            interrupt.check()
         if report is not None:
             report(self.status())
 
@@ -339,8 +344,16 @@ class Trainer:
 
     # ---------------------------------------------------------------- checkpoints
 
+    def _save_if_asked(self) -> None:
+        if self.checkpoint is not None:
+            self.save()
+
     def save(self) -> None:
-        """Write the checkpoint, atomically."""
+        """Write the checkpoint, atomically.
+
+        Raises:
+            TrainingError: ``no-checkpoint`` without a path, ``cannot-save`` where it cannot be written.
+        """
         if self.checkpoint is None:
             raise TrainingError("no-checkpoint", "this run was given no checkpoint path")
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -369,6 +382,8 @@ class Trainer:
             "frames": len(self.scene.frames),
             "width": camera.width,
             "height": camera.height,
+            "background": [float(value) for value in self.scene.background],
+            "scale": self.scene.similarity.scale,
         }
 
     @staticmethod
@@ -396,7 +411,7 @@ class Trainer:
             raise TrainingError(
                 "bad-checkpoint",
                 f"{path}: made from {meta.get('scene')}, this capture is {trainer._fingerprint()}; "
-                "use the same capture and --downscale",
+                "use the same capture, --downscale and --background",
             )
         trainer._restore(path, tensors, meta)
         return trainer

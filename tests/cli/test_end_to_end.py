@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -119,6 +122,59 @@ def test_a_checkpoint_is_coded_without_training(balls: Path, tmp_path: Path) -> 
     assert (tmp_path / "a.adc").read_bytes() == (tmp_path / "b.adc").read_bytes()
 
 
+def test_a_stored_run_refuses_options_that_contradict_it(balls: Path, tmp_path: Path) -> None:
+    first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    for option in (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"]):
+        for source in (["--checkpoint", "a.adc.checkpoint"], ["--resume"]):
+            result = run("encode", balls, "-o", "a.adc", *source, *option, cwd=tmp_path)
+            assert result.returncode == 2, result.stderr
+            assert option[0] in result.stderr
+    result = run("encode", balls, "-o", "a.adc", "--resume", "--background", "black", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--background" in result.stderr
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(balls: Path, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("adcgs-encode")
+    options = ["--iterations", "100000", "--downscale", "2", "--threads", "1"]
+    line = [str(program), str(balls), "-o", "long name.adc", *options]
+    with subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        while "training" not in said.splitlines()[-1:]:
+            said += process.stderr.readline()
+        time.sleep(20)  # into its steps
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, said + rest
+    assert (tmp_path / "long name.adc.checkpoint").is_file()
+    [hint] = [text for text in rest.splitlines() if text.startswith("resume with: ")]
+    words = shlex.split(hint.removeprefix("resume with: "))
+    assert words[1:] == [*line[1:], "--resume"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"time": 10**400},
+        {"fx": 10**400},
+        {"world_to_camera": [[10**400, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]},
+        {"world_to_camera": np.diag([-1.0, 1, 1, 1]).tolist()},
+        {"world_to_camera": np.diag([1.0, 1, 1, 2]).tolist()},
+    ],
+    ids=["time", "focal length", "huge pose", "mirrored pose", "last row"],
+)
+def test_a_wrong_view_is_named(encoded: Path, tmp_path: Path, entry: dict[str, object]) -> None:
+    camera = {"width": 32, "height": 32, "fx": 40, "fy": 40, "cx": 16, "cy": 16, "time": 0}
+    camera["world_to_camera"] = np.eye(4).tolist()  # type: ignore[assignment]
+    (tmp_path / "views.json").write_text(json.dumps([camera | entry]))
+    result = run("decode", encoded, "--render", "f", "--views", "views.json", cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert next(iter(entry)) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "says"),
     [
@@ -126,11 +182,16 @@ def test_a_checkpoint_is_coded_without_training(balls: Path, tmp_path: Path) -> 
         ("encode", ["{balls}", "-o", "nowhere/x.adc"], "nowhere"),
         ("encode", ["{balls}", "-o", "x.adc", "--resume"], "x.adc.checkpoint"),
         ("encode", ["{balls}", "-o", "x.adc", "--device", "tpu"], "cpu or cuda"),
+        ("encode", ["{balls}", "-o", "/proc/x.adc"], "cannot be written"),
+        ("encode", ["{balls}", "-o", "x.adc", "--seed", "4294967296"], "seed"),
+        ("encode", ["{balls}", "-o", "x.adc", "--lambda", "inf"], "lambda"),
+        ("encode", ["{balls}", "-o", "x.adc", "--threads", "1000000000000"], "--threads"),
         ("decode", ["missing.adc", "--render", "f"], "missing.adc"),
         ("decode", ["{file}"], "--render"),
         ("decode", ["{file}", "--render", "f", "--views", "moon"], "moon"),
         ("decode", ["{file}", "--render", "f", "--times", "2.5"], "0..1"),
         ("decode", ["{file}", "--render", "f", "--size", "big"], "WxH"),
+        ("decode", ["{file}", "--render", "f", "--size", "²x²"], "WxH"),
         ("decode", ["{file}", "--video", "f.gif"], ".mp4"),
         ("eval", ["{file}", "missing"], "missing"),
         ("inspect", ["{balls}/transforms_train.json"], "transforms_train.json"),

@@ -15,6 +15,7 @@ from adcgs.model import ModelConfig
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Status, Trainer, TrainingConfig
 from adcgs.training.checkpoint import load_checkpoint
+from safetensors.torch import save_file
 
 from ..captures import write_rig
 
@@ -143,6 +144,19 @@ def test_a_step_of_several_views_takes_them_from_one_instant(tmp_path: Path) -> 
         frames = trainer._next_frames()
         assert len({frame.time for frame in frames}) == 1
         assert len({frame.camera_id for frame in frames}) == 3
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said(scene: Scene, tmp_path: Path) -> None:
+    trainer = Trainer(scene, TINY, tmp_path / "no such folder" / "state")
+    with pytest.raises(TrainingError, match="cannot be written") as caught:
+        trainer.save()
+    assert caught.value.code == "cannot-save"
+
+
+def test_metadata_that_are_no_object_are_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "state", metadata={"adcgs": "[1]"})
+    with pytest.raises(TrainingError, match="format"):
+        load_checkpoint(tmp_path / "state")
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])
