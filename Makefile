@@ -1,4 +1,5 @@
-# Everything goes into .venv; nothing outside this folder is touched. `make demo` and `make test` work in a fresh clone.
+# Installs into .venv; compiled kernels and decoded videos go to the user's cache folder. `make demo` and `make test` work in a
+# fresh clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -227,7 +227,7 @@ def _describe(capture: Scene) -> None:
     out.print(
         f"{capture.layout} capture: {counts} views at {first.width}x{first.height}, {capture.frame_count} instants"
     )
-    out.print(f"{len(capture.cloud)} initial points: {capture.cloud.source}")
+    out.print(f"{len(capture.cloud)} initial points: {capture.cloud.source}", soft_wrap=True, markup=False)
 
 
 def _train(trainer: Trainer, state: Path) -> None:
@@ -296,5 +296,8 @@ def _print_report(report: EncodeReport, as_json: bool) -> None:
     console().print(
         f"{report.path}: {report.bytes} bytes, {report.anchors} anchors, {report.iterations} steps "
         f"in {report.minutes:.1f} min{held_out}\n"
-        f"look at it: adcgs-decode {report.path} --render frames/   adcgs-inspect {report.path}"
+        f"look at it: adcgs-decode {report.path} --render frames/   adcgs-inspect {report.path}",
+        soft_wrap=True,
     )
+    if report.note:
+        console().print(report.note, soft_wrap=True, markup=False)

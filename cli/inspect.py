@@ -20,7 +20,7 @@ Examples:
   adcgs-inspect scene.adc                       bytes and share of every component
   adcgs-inspect scene.adc --json | jq .groups   the same for programs
   adcgs-inspect scene.adc --plot bytes.png      a bar chart
-  adcgs-inspect scene.adc --digest              SHA-256 of all decoded values, equal on every machine
+  adcgs-inspect scene.adc --digest              SHA-256 of the decoded anchors, equal on every machine
 """
 
 
@@ -28,7 +28,7 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @click.option("--plot", type=click.Path(path_type=Path), help="A bar chart of the components to write (PNG).")
-@click.option("--digest", is_flag=True, help="Decode everything and give the SHA-256 of the values.")
+@click.option("--digest", is_flag=True, help="Check all sections, decode the anchors, give their SHA-256.")
 @handle_errors
 def main(file: Path, as_json: bool, plot: Path | None, digest: bool) -> None:
     """Show what FILE holds and what each part of it costs.

@@ -116,8 +116,13 @@ def open_scene(
 
 
 def decoded_digest(path: str | Path) -> str:
-    """SHA-256 over positions (N x 3 uint32, little-endian) and the entropy model's digest; equal on every machine."""
+    """SHA-256 over positions (N x 3 uint32, little-endian) and the entropy model's digest; equal on every machine.
+
+    All sections are read, so a file with a wrong checksum anywhere is refused.
+    """
     with Container.open(path) as container:
+        for name in container.names:  # what the digest does not cover has its checksum at least
+            container.read(name)
         header = read_header(container)
         _, entropy = configurations(header)
         grid, decoded = _read_anchors(container, header, entropy)

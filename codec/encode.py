@@ -12,6 +12,7 @@ import torch
 
 from . import __version__
 from .bitstream import CameraView, Header, pack_arrays, pack_cameras, write_container
+from .errors import SceneError
 from .evaluation.metrics import psnr
 from .features import Features
 from .geometry import encode_positions, morton_order
@@ -38,9 +39,10 @@ class EncodeReport:
     iterations: int
     minutes: float
     psnr_train: float
-    psnr_model: float | None
+    psnr_model: float | None  # of held-out views, in memory; None where there are none, or ``note`` says why
     estimated_bytes: float
     coded_bytes: int
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -74,6 +76,11 @@ def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16"
     ]
     size = write_container(path, sections)
     status = trainer.status()
+    held_out, note = None, ""
+    try:
+        held_out = held_out_psnr(trainer)
+    except SceneError as error:  # the file is good, whatever befell the pictures to compare it with
+        note = f"not measured on held-out views: {error}"
     return EncodeReport(
         path=path,
         bytes=size,
@@ -81,9 +88,10 @@ def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16"
         iterations=trainer.iteration,
         minutes=trainer.seconds / 60,
         psnr_train=status.psnr,
-        psnr_model=held_out_psnr(trainer),
+        psnr_model=held_out,
         estimated_bytes=float(sum(estimate.values())) / 8,
         coded_bytes=coded.size,
+        note=note,
     )
 
 

@@ -111,7 +111,9 @@ class Container:
             raise BitstreamError("trailing-garbage", f"{source}: {problem}")
         if self.size < self.end and not allow_partial:
             problem = f"cut at {self.size} of {self.end} bytes, sections {', '.join(self.missing)} are not complete"
-            raise BitstreamError("truncated", f"{source}: {problem}; get the rest, or read it with --partial")
+            optional = all(name.startswith("f_g_") for name in self.missing)
+            remedy = "get the rest, or read it with --partial" if optional else "get the whole file again"
+            raise BitstreamError("truncated", f"{source}: {problem}; {remedy}")
 
     @staticmethod
     def open(path: str | os.PathLike[str], *, allow_partial: bool = False) -> Container:
