@@ -1,7 +1,9 @@
-"""PSNR of a file on held-out views of its capture, for the benchmarks beside this one."""
+"""PSNR of a file on held-out views of its capture, and tables of it, for the benchmarks beside this one."""
 
 from __future__ import annotations
 
+import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,3 +19,12 @@ def heldout_psnr(path: Path, scene: Scene, views: int) -> float:
     decoded = open_scene(path, allow_partial=True)
     pairs = ((decoded.render(frames[i].camera, frames[i].time), scene.target(frames[i])) for i in chosen)
     return float(np.mean([psnr(image.numpy(), target) for image, target in pairs]))
+
+
+def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    """Rows of the same keys, under a line that names them."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"wrote {path}", file=sys.stderr)

@@ -7,14 +7,13 @@ the chunks of f_g may be missing), decoded as ``adcgs-decode --partial`` does, a
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 from pathlib import Path
 
 from adcgs.bitstream import Container
 from adcgs.scene import load_scene
-from heldout import heldout_psnr
+from heldout import heldout_psnr, write_csv
 
 
 def boundaries(path: Path) -> list[tuple[int, str]]:
@@ -43,11 +42,7 @@ def main() -> None:
             rows.append({"scene": options.scene.name, "bytes": size, "last": name, "psnr": quality})
             print(f"{size:>9} bytes, up to {name:<6} {quality:7.2f} dB", file=sys.stderr)
     if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        print(f"wrote {options.output}", file=sys.stderr)
+        write_csv(options.output, rows)
 
 
 if __name__ == "__main__":

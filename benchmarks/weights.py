@@ -7,7 +7,6 @@ decoded and compared on held-out views.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from adcgs.bitstream import Container, pack_arrays, unpack_arrays, write_contain
 from adcgs.decode import configurations, read_header
 from adcgs.model import network_shapes
 from adcgs.scene import load_scene
-from heldout import heldout_psnr
+from heldout import heldout_psnr, write_csv
 
 KINDS = ("fp32", "fp16", "int8")
 
@@ -52,11 +51,7 @@ def main() -> None:
             lost = rows[0]["psnr"] - rows[-1]["psnr"]  # type: ignore[operator]
             print(f"{kind}  {target.stat().st_size:>9} bytes  {quality:7.3f} dB  lost {lost:6.3f}", file=sys.stderr)
     if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        print(f"wrote {options.output}", file=sys.stderr)
+        write_csv(options.output, rows)
 
 
 if __name__ == "__main__":

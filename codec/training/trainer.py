@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..entropy import EntropyConfig, MultiDimensionEntropyModel, SealedEntropyModel
-from ..errors import AdcError, TrainingError
+from ..errors import AdcError, OptionError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
 from ..model import Primitives
@@ -134,6 +134,8 @@ class Trainer:
 
         Positions are put on their grid, and the entropy model is rounded to integers.
         """
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
+            self._stop_not_finite()
         if not self.frozen:
             self._freeze_positions()
         if self.sealed is None:
@@ -150,7 +152,7 @@ class Trainer:
         """The attributes, all of them rounded."""
         with torch.no_grad():
             if self.sealed is not None:
-                self.entropy.follow(self.sealed, self.model.features)
+                self._follow(self.sealed)
             features, _ = self.entropy(self.model.features, "round", False)
         return features
 
@@ -236,13 +238,28 @@ class Trainer:
         if self.sealed is None:
             self._seal()
         elif self.iteration % self.config.rate_every == 0:
-            self.entropy.follow(self.sealed, self.model.features)
+            self._follow(self.sealed)
         return self.entropy(self.model.features, "round", False)[0]
 
     def _seal(self) -> None:
         """From here on the entropy model stays as the file will hold it."""
-        self.sealed = self.entropy.seal(self.model.features)
-        self.entropy.follow(self.sealed, self.model.features)
+        try:
+            self.sealed = self.entropy.seal(self.model.features)
+        except OptionError as error:
+            self._stop_if_not_finite(error)
+            raise
+        self._follow(self.sealed)
+
+    def _follow(self, sealed: SealedEntropyModel) -> None:
+        try:
+            self.entropy.follow(sealed, self.model.features)
+        except OptionError as error:
+            self._stop_if_not_finite(error)
+            raise
+
+    def _stop_if_not_finite(self, error: OptionError) -> None:
+        if error.code == "not-finite":
+            self._stop_not_finite()
 
     def _next_frames(self) -> list[Frame]:
         """The next frame of the order, and others of its instant if steps take several."""

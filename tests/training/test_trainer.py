@@ -110,12 +110,15 @@ def test_a_run_with_anchors_on_what_moves_resumes_alike(tmp_path: Path, views: i
     assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
 
 
-def test_a_nan_names_tensor_and_iteration_and_keeps_the_last_checkpoint(scene: Scene, tmp_path: Path) -> None:
+@pytest.mark.parametrize("iteration", [5, 56, 57, 60], ids=["warm-up", "before the seal", "sealed", "the last"])
+def test_a_nan_names_tensor_and_iteration_and_keeps_the_last_checkpoint(
+    scene: Scene, tmp_path: Path, iteration: int
+) -> None:
     state = tmp_path / "state.checkpoint"
     trainer = Trainer(scene, TINY, state)
 
     def poison(status: Status) -> None:
-        if status.iteration == 5:
+        if status.iteration == iteration and not state.exists():
             trainer.save()
             with torch.no_grad():
                 trainer.model.color[3, 1] = torch.nan
@@ -124,8 +127,8 @@ def test_a_nan_names_tensor_and_iteration_and_keeps_the_last_checkpoint(scene: S
         trainer.train(poison, report_every=0.0)
     assert error.value.code == "not-finite"
     assert "'color'" in str(error.value)
-    assert "iteration 5" in str(error.value)
-    assert Trainer.from_checkpoint(scene, state).iteration == 5
+    assert f"iteration {iteration}" in str(error.value)
+    assert Trainer.from_checkpoint(scene, state).iteration == iteration
 
 
 def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, tmp_path: Path) -> None:
