@@ -24,10 +24,11 @@ class ModelConfig:
     """Sizes of :class:`AnchorModel`.
 
     The paper's values: K = 10, N_v = 32, N_g = 16, f_t of 256 dimensions, f_p of 72 = 3 axes x 12 frequencies
-    x (sin, cos). A time embedding and deformation networks of 64 train best in CPU minutes.
+    x (sin, cos). Six primitives an anchor give more quality per byte and per minute than ten (``benchmarks/ablation.py``);
+    a time embedding and deformation networks of 64 train best in CPU minutes.
     """
 
-    primitives: int = 10  # K, primitives per anchor
+    primitives: int = 6  # K, primitives per anchor
     reference_dim: int = 32  # N_v, size of f_v
     residual_dim: int = 16  # N_g, size of f_g per primitive
     prediction_width: int = 32  # hidden width of F_theta (Eq. 1)

@@ -55,8 +55,9 @@ class TrainingConfig:
     prune_opacity: float = 5e-3  # on the mean opacity of an anchor's most opaque primitive
     prune_weight: float = 2e-2  # on the mean blending weight of an anchor per view, in pixels
 
-    # Learning rates at the start; all decay exponentially to ``lr_final`` of it
+    # Learning rates: constant until ``lr_hold`` of the run, then all decay exponentially to ``lr_final`` of them
     lr_scale: float = 2.0
+    lr_hold: float = 0.8
     lr_final: float = 0.02
     lr_positions: float = 5e-4
     lr_sigma: float = 5e-3
@@ -85,6 +86,8 @@ class TrainingConfig:
             raise OptionError("bad-option", "the anchor budget must be at least 1")
         if not self.freeze_positions_at <= self.seal_from:
             raise OptionError("bad-option", "anchors must be on their grid (freeze_positions_at) before seal_from")
+        if not 0 <= self.lr_hold < 1:
+            raise OptionError("bad-option", f"lr_hold is {self.lr_hold}; give 0 or more, below 1")
         if not 0 <= self.rate_lambda <= 1e6:
             raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more, such as 1e-3")
 

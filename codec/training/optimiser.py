@@ -13,7 +13,7 @@ ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
 
 
 class AnchorOptimiser:
-    """torch's fused Adam, one group per kind of parameter, all rates decaying together.
+    """torch's fused Adam, one group per kind of parameter; all rates decay together, late in the run.
 
     Args:
         model: its anchor tensors and networks are optimised.
@@ -49,7 +49,8 @@ class AnchorOptimiser:
 
     def step(self, progress: float) -> None:
         """One update at ``progress`` in [0, 1] of the run; gradients are cleared."""
-        factor = self.config.lr_final**progress
+        hold = self.config.lr_hold
+        factor = self.config.lr_final ** (max(0.0, progress - hold) / (1 - hold))
         for group, rate in zip(self.adam.param_groups, self.initial, strict=True):
             group["lr"] = 0.0 if group["name"] in self.frozen else rate * factor
         self.adam.step()
