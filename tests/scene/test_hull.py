@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adcgs.scene import CarveOptions, Scene, carve, load_scene
+from adcgs.scene.hull import Mask, carve_cells
 
 from . import captures
 
@@ -74,3 +75,34 @@ def test_opaque_images_are_no_silhouettes(tmp_path: Path) -> None:
     scene = load_scene(tmp_path)
     assert scene.hulls([0]) is None
     assert "visual hull" not in scene.cloud.source
+
+
+def carve_plainly(masks: list[Mask], box: np.ndarray, size: float, agreement: float) -> np.ndarray:
+    """The rule of carve_cells, one cell at a time."""
+    counts = np.maximum(1, np.ceil((box[1] - box[0]) / size - 1e-6).astype(int))
+    found = []
+    for cell in np.ndindex(*counts):
+        place = (box[0] + (np.array(cell) + 0.5) * size).astype(np.float32)
+        votes = []
+        for mask in masks:
+            column, row, depth = mask.matrix[:, :3] @ place + mask.matrix[:, 3]
+            if depth > 0 and 0 <= column < depth * mask.opaque.shape[1] and 0 <= row < depth * mask.opaque.shape[0]:
+                votes.append(mask.opaque[int(row / depth), int(column / depth)])
+        if len(votes) >= max(1, 2 * len(masks) // 3) and sum(votes) >= agreement * len(votes):
+            found.append(cell)
+    return np.array(found).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_carving_follows_the_plain_rule(scene: Scene, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adcgs.jit.thread_count", lambda: threads)
+    frames = scene.split("train")[:12]
+    masks = []
+    for frame in frames:
+        camera, image = scene.camera(frame, 2), scene.image(frame, 2)
+        matrix = (camera.intrinsics @ camera.world_to_camera[:3]).astype(np.float32)
+        masks.append(Mask(frame, matrix, image[..., 3] >= 128, image[..., :3]))
+    size = float((scene.bounds[1] - scene.bounds[0]).max()) / 24
+    wanted = carve_plainly(masks, scene.bounds, size, 0.8)
+    assert len(wanted) > 20
+    assert np.array_equal(carve_cells(masks, scene.bounds, size, 0.8), wanted)
