@@ -1,10 +1,11 @@
 """Times a training step by part, and playback: ``python benchmarks/step.py [--threads N] [--json]``.
 
-The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen at
-400x400, with deformation networks that already move things. A step does what ``adcgs.training`` does: quantise with noise, predict, deform,
-draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed on its own, since
-training adds it every few steps. Parts are timed apart, each with its own piece of the graph; ``whole step`` is
-timed in one piece, on one thread and on all in turns. The model is also timed by its definition in torch, without compiled kernels.
+The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen
+at 400x400, with deformation networks that already move things. A step does what ``adcgs.training`` does: quantise with
+noise, predict, deform, draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed
+on its own, since training adds it every few steps. Parts are timed apart, each with its own piece of the graph;
+``whole step`` is timed in one piece, on one thread and on all in turns. The model is also timed by its definition in
+torch, without compiled kernels.
 
 Playback deforms and draws one instant after another. For the paper's claim that anchors make it 3 to 8 times
 faster, the same networks are also run once per primitive, 50,000 times where anchors need 5,000.
