@@ -1,7 +1,8 @@
 """Times the rasterizer: ``python benchmarks/rasterizer.py [--threads N] [--json]``.
 
 Workloads are random clouds that fill the view, with splats of log-normal size (median radius about 5 px, as
-``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up.
+``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up; one
+thread and all threads take turns, and the ratio of their times is printed.
 Forward is ``render`` with gradients wanted, backward is ``image.backward`` down to the primitives' attributes.
 Yardsticks of the same run: a 2048^3 float32 matrix product, and the plain torch twin on a small workload.
 ``--memory`` instead draws a million splats at 1920x1080 and says what that needs.
@@ -12,26 +13,25 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import adcgs
 import numpy as np
 import torch
-from adcgs import Camera
 from adcgs.gaussians import Gaussians
-from adcgs.render import render
-from torch import Tensor
+from adcgs.render import Render, render
+from timing import by_threads, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
 TARGETS = {"10k_256": (3, 4), "50k_400": (12, 18), "200k_800": (48, 80)}
 TWIN = (1_000, 64)
+PARTS = ("forward", "backward", "inference")
 
 
-def cloud(count: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
+def cloud(count: int, size: int, seed: int = 0) -> tuple[Gaussians, adcgs.Camera]:
     """``count`` primitives in a ``size`` x ``size`` view, 2 to 6 units away."""
     generator = torch.Generator().manual_seed(seed)
     focal = 1.1 * size
@@ -47,49 +47,50 @@ def cloud(count: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
         opacities=torch.sigmoid(1.5 * torch.randn(count, generator=generator)),
         colors=torch.rand(count, 3, generator=generator),
     )
-    return gaussians, Camera(size, size, focal, focal, size / 2, size / 2, np.eye(4))
+    return gaussians, adcgs.Camera(size, size, focal, focal, size / 2, size / 2, np.eye(4))
 
 
-def median_ms(call: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+class Workload:
+    """A cloud's forward and backward pass, one at a time."""
 
+    def __init__(self, count: int, size: int, backend: str) -> None:
+        self.gaussians, self.camera = cloud(count, size)
+        self.backend = backend
+        self.leaves = [value.requires_grad_() for value in vars(self.gaussians).values()]
+        self.gradient = torch.randn(size, size, 3, generator=torch.Generator().manual_seed(1)) / size**2
+        self.drawn = self.draw()
 
-def measure(count: int, size: int, backend: str, repeats: int) -> dict[str, float]:
-    """Median milliseconds of the training forward, the backward and the inference forward."""
-    gaussians, camera = cloud(count, size)
-    leaves = [value.requires_grad_() for value in vars(gaussians).values()]
-    background = torch.zeros(3)
-    gradient = torch.randn(size, size, 3, generator=torch.Generator().manual_seed(1)) / size**2
-    forward, backward = [], []
+    def draw(self) -> Render:
+        return render(self.gaussians, self.camera, torch.zeros(3), backend=self.backend)
 
-    def step() -> None:
-        start = time.perf_counter()
-        drawn = render(gaussians, camera, background, backend=backend)
-        middle = time.perf_counter()
-        drawn.image.backward(gradient)
-        forward.append(1e3 * (middle - start))
-        backward.append(1e3 * (time.perf_counter() - middle))
-        for leaf in leaves:
+    def forward(self) -> None:
+        self.drawn = self.draw()
+
+    def backward(self) -> None:
+        for leaf in self.leaves:
             leaf.grad = None
+        self.drawn.image.backward(self.gradient)
 
-    def infer() -> Tensor:
+    def inference(self) -> None:
         with torch.no_grad():
-            return render(gaussians, camera, background, backend=backend).image
+            self.draw()
 
-    for _ in range(2 + repeats):
-        step()
-    infer()
-    result = {"forward_ms": statistics.median(forward[2:]), "backward_ms": statistics.median(backward[2:])}
-    result["inference_ms"] = median_ms(infer, repeats)
-    with torch.no_grad():
-        radii = render(gaussians, camera, background, backend=backend).radii
-    result["median_radius_px"] = float(radii[radii > 0].float().median())
-    return {name: round(value, 3) for name, value in result.items()}
+    def median_radius(self) -> float:
+        radii = self.drawn.radii
+        return float(radii[radii > 0].float().median())
+
+
+def measure(count: int, size: int, backend: str, threads: int, repeats: int) -> dict[str, float]:
+    """Median milliseconds of the training forward, the backward and the inference forward, and one thread's."""
+    workload = Workload(count, size, backend)
+    parts: dict[str, Callable[[], object]] = {
+        "forward": workload.forward, "backward": workload.backward, "inference": workload.inference
+    }  # fmt: skip
+    times = by_threads(parts, sorted({1, threads}), repeats)
+    result = {f"{name}_ms": value for name, value in times[threads].items()}
+    if threads > 1:
+        result |= {f"one_thread_{name}_ms": value for name, value in times[1].items()}
+    return {**result, "median_radius_px": workload.median_radius()}
 
 
 def memory(count: int = 1_000_000, width: int = 1920, height: int = 1080) -> dict[str, float]:
@@ -138,19 +139,21 @@ def main() -> None:
     results: dict[str, object] = {"threads": options.threads}
     if options.only is None:
         matrix = torch.randn(2048, 2048)
-        matrix @ matrix
-        results["matmul_2048_ms"] = round(median_ms(lambda: matrix @ matrix, options.repeats), 3)
+        results["matmul_2048_ms"] = medians({"product": lambda: matrix @ matrix}, options.repeats)["product"]
         print(f"matrix product 2048^3    {results['matmul_2048_ms']:8.1f} ms", file=sys.stderr)
     for name, (count, size) in WORKLOADS.items():
         if options.only not in (None, name):
             continue
-        times = results[name] = measure(count, size, "cpu", options.repeats)
+        times = results[name] = measure(count, size, "cpu", options.threads, options.repeats)
         line = f"{name:<10} forward {times['forward_ms']:7.2f}  backward {times['backward_ms']:7.2f}"
         line += f"  inference {times['inference_ms']:7.2f} ms  (target {TARGETS[name][0]} / {TARGETS[name][1]},"
         print(f"{line} median radius {times['median_radius_px']:.0f} px)", file=sys.stderr)
+        if options.threads > 1:
+            gains = [f"{part} {times[f'one_thread_{part}_ms'] / times[f'{part}_ms']:.2f}" for part in PARTS]
+            print(f"{'':<10} one thread takes, in times that: {', '.join(gains)}", file=sys.stderr)
     if options.only is None:
         name = f"twin_{TWIN[0] // 1000}k_{TWIN[1]}"
-        times = results[name] = measure(*TWIN, "reference", 3)
+        times = results[name] = measure(*TWIN, "reference", 1, 3)
         line = f"the plain torch twin at {TWIN[0]} splats, {TWIN[1]}x{TWIN[1]}: forward {times['forward_ms']:.0f}"
         print(f"{line}, backward {times['backward_ms']:.0f} ms", file=sys.stderr)
     if options.json:

@@ -1,10 +1,11 @@
 """Times a training step by part, and playback: ``python benchmarks/step.py [--threads N] [--json]``.
 
-The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each, seen at 400x400, with deformation
-networks that already move things. A step does what ``adcgs.training`` does: quantise with noise, predict, deform,
-draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed on its own, since
-training adds it every few steps. Parts are timed apart, each with its own piece of the graph; ``whole step`` is
-timed in one piece. The model is also timed by its definition in torch, without compiled kernels.
+The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen
+at 400x400, with deformation networks that already move things. A step does what ``adcgs.training`` does: quantise with
+noise, predict, deform, draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed
+on its own, since training adds it every few steps. Parts are timed apart, each with its own piece of the graph;
+``whole step`` is timed in one piece, on one thread and on all in turns. The model is also timed by its definition in
+torch, without compiled kernels.
 
 Playback deforms and draws one instant after another. For the paper's claim that anchors make it 3 to 8 times
 faster, the same networks are also run once per primitive, 50,000 times where anchors need 5,000.
@@ -17,14 +18,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
 
+import adcgs
 import numpy as np
 import torch
-from adcgs import Camera
 from adcgs.entropy import EntropyConfig, MultiDimensionEntropyModel
 from adcgs.features import Features
 from adcgs.gaussians import Gaussians
@@ -34,16 +34,17 @@ from adcgs.training import TrainingConfig
 from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
+from timing import by_threads, medians
 from torch import Tensor
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def camera(size: int) -> Camera:
+def camera(size: int) -> adcgs.Camera:
     """Three units from the origin, which it looks at."""
     pose = np.eye(4)
     pose[2, 3] = 3.0
-    return Camera(size, size, 1.1 * size, 1.1 * size, size / 2, size / 2, pose)
+    return adcgs.Camera(size, size, 1.1 * size, 1.1 * size, size / 2, size / 2, pose)
 
 
 def synthetic_model(config: ModelConfig, anchors: int, seed: int = 0) -> AnchorModel:
@@ -163,17 +164,6 @@ class Step:
         return steps
 
 
-def medians(steps: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Milliseconds of every step; all are run in turn, as often as asked for."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats + 2):
-        for name, step in steps.items():
-            start = clock()
-            step()
-            times[name].append(1e3 * (clock() - start))
-    return {name: round(statistics.median(values[2:]), 3) for name, values in times.items()}
-
-
 def per_primitive(model: AnchorModel) -> AnchorModel:
     """The same networks with one anchor per primitive: what a deformation without anchors has to evaluate."""
     config = dataclasses.replace(model.config, primitives=1)
@@ -227,6 +217,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--anchors", type=int, default=5000)
+    parser.add_argument("--primitives", type=int, default=10, help="of an anchor")
     parser.add_argument("--size", type=int, default=400, help="pixels of a side")
     parser.add_argument("--width", type=int, help="hidden width of all networks; the default is the model's own")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
@@ -234,7 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = CLOCKS[options.clock]
-    config = ModelConfig()
+    config = ModelConfig(primitives=options.primitives)
     if options.width:
         config = dataclasses.replace(config, prediction_width=options.width, deformation_width=options.width)
 
@@ -254,22 +245,30 @@ def main() -> None:
         "whole step, with rate": lambda: step.whole(True),
         "whole step, 2 views": lambda: step.whole(views=2),
     }
-    whole = medians(steps, options.repeats, clock)
+    counts = sorted({1, options.threads})
+    whole = by_threads(steps, counts, options.repeats, clock)
     results: dict[str, object] = {"threads": options.threads, "clock": options.clock, "width": options.width}
     for name in ("quantisation", "prediction", "deformation", "rasterization", "loss"):
         say(f"{name:<24} forward {parts[f'{name} forward']:7.2f}  backward {parts[f'{name} backward']:7.2f}")
     for name in ("statistics", "adam"):
         say(f"{name:<24}         {parts[name]:7.2f}")
     say(f"{'sum of parts':<24}         {sum(parts.values()):7.2f}")
-    for name, value in whole.items():
-        say(f"{name:<24}         {value:7.2f}")
+    for name, value in whole[options.threads].items():
+        alone = whole[1][name]
+        say(f"{name:<24}         {value:7.2f}  on one thread {alone:7.2f}: {alone / value:.2f} times as long")
     extra = {kind: rate[f"quantisation {kind}"] for kind in ("forward", "backward")}
     say(f"{'quantisation with rate':<24} forward {extra['forward']:7.2f}  backward {extra['backward']:7.2f}")
     definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation"))}
     for name in ("prediction", "deformation"):
         forward, backward = (definition[f"{name} {kind}"] for kind in ("forward", "backward"))
         say(f"{name + ' in torch':<24} forward {forward:7.2f}  backward {backward:7.2f}")
-    results |= {"parts": parts, "whole": whole, "rate": extra, "definition": definition}
+    results |= {
+        "parts": parts,
+        "whole": whole[options.threads],
+        "whole_one_thread": whole[1],
+        "rate": extra,
+        "definition": definition,
+    }
 
     results["playback"] = frames = playback(config, options.anchors, options.size, options.repeats, clock)
     for name, values in frames.items():

@@ -1,0 +1,44 @@
+"""Medians of things that are run in turn, so that what else the machine does meets all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+
+WARM_UP = 2
+
+
+def medians(
+    steps: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Milliseconds of every step; all are run in turn, as often as asked for."""
+    [times] = by_threads(steps, [torch.get_num_threads()], repeats, clock).values()
+    return times
+
+
+def by_threads(
+    steps: dict[str, Callable[[], object]],
+    counts: Iterable[int],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[int, dict[str, float]]:
+    """:func:`medians` for several numbers of threads, which take turns as well; torch's own number is restored."""
+    before = torch.get_num_threads()
+    times: dict[int, dict[str, list[float]]] = {count: {name: [] for name in steps} for count in counts}
+    try:
+        for _ in range(repeats + WARM_UP):
+            for count, rows in times.items():
+                torch.set_num_threads(count)
+                for name, step in steps.items():
+                    start = clock()
+                    step()
+                    rows[name].append(1e3 * (clock() - start))
+    finally:
+        torch.set_num_threads(before)
+    return {
+        count: {name: round(statistics.median(values[WARM_UP:]), 3) for name, values in rows.items()}
+        for count, rows in times.items()
+    }
