@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from adcgs.encode import EncodeReport
     from adcgs.scene import Scene
     from adcgs.training import Status, Trainer, TrainingConfig
+    from adcgs.training.overrides import Value
     from rich.progress import Progress
 
 EXAMPLES = """
@@ -28,6 +30,7 @@ Examples:
   adcgs-encode capture/ -o scene.adc --minutes 60 --weights int8
   adcgs-encode capture/ -o scene.adc --iterations 5000 --seed 1   reproducible on one machine
   adcgs-encode capture/ -o scene.adc --resume            continue after Ctrl-C
+  adcgs-encode capture/ -o scene.adc --set model.primitives=10 --set views_per_step=2
 
 Training state is kept beside the output as OUTPUT.checkpoint and removed once the file is written
 (--keep-checkpoint keeps it). Ctrl-C during training saves it, and nothing is lost.
@@ -66,6 +69,14 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
     show_default=True,
     help="Behind captures with alpha: white, black or R,G,B in 0..1.",
 )
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Set any field of the run's configuration, such as views_per_step=2, or of the model's, such as "
+    "model.primitives=10; may be given several times. A wrong name lists those that are close.",
+)
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
@@ -87,6 +98,7 @@ def main(
     downscale: float,
     layout: str | None,
     background: str,
+    assignments: tuple[str, ...],
     seed: int | None,
     device: str,
     threads: int | None,
@@ -99,6 +111,7 @@ def main(
     """Train a model of the capture in folder SCENE and write it to one .adc file."""
     from adcgs.decode import check_device, use_threads
     from adcgs.scene import load_scene
+    from adcgs.training.overrides import apply, parse_assignments
 
     if resume and checkpoint is not None:
         raise OptionError("bad-option", "--resume continues training, --checkpoint codes without: give one of them")
@@ -106,7 +119,8 @@ def main(
     use_threads(threads)
     check_device(device)
     state = output.with_name(output.name + ".checkpoint")
-    config = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, seed or 0)
+    fields = parse_assignments(assignments)
+    config = apply(_configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, seed or 0), fields)
     given: dict[str, float | int | str | None] = {
         "minutes": minutes,
         "iterations": iterations,
@@ -128,11 +142,11 @@ def main(
     _describe(capture)
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
-        _check_resumed(trainer, "that coded without training", given)
+        _check_resumed(trainer, "that coded without training", given, fields)
     else:
         trainer = _restore(capture, state, state, device) if resume else _new_trainer(capture, config, state, device)
         if resume:
-            _check_resumed(trainer, "to resume", given)
+            _check_resumed(trainer, "to resume", given, fields)
         _train(trainer, state)
     with phase("coding"):
         from adcgs.encode import write_scene
@@ -198,8 +212,20 @@ def _restore(capture: Scene, source: Path, state: Path | None, device: str) -> T
     return Trainer.from_checkpoint(capture, source, checkpoint=state, device=device)
 
 
-def _check_resumed(trainer: Trainer, what: str, given: dict[str, float | int | str | None]) -> None:
-    """A stored run keeps its configuration: options that contradict it are refused, not ignored."""
+def _check_resumed(
+    trainer: Trainer, what: str, given: dict[str, float | int | str | None], fields: Mapping[str, Value]
+) -> None:
+    """A stored run keeps its configuration: options that contradict it are refused, not ignored.
+
+    Args:
+        given: by options of their own. fields: by --set.
+    """
+    from adcgs.training.overrides import value_of
+
+    for name, wanted in fields.items():
+        if wanted != (kept := value_of(trainer.config, name)):
+            problem = f"--set {name}={wanted} contradicts the run {what}, which has {kept}; leave it out"
+            raise OptionError("bad-option", problem)
     for name, value in given.items():
         if value is None:
             continue

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 
 from ..errors import BitstreamError
 
-_LIMITS = {
+# Least and largest value of each size, for files and options alike.
+LIMITS = {
     "primitives": (1, 64),
     "reference_dim": (1, 256),
     "residual_dim": (1, 256),
@@ -65,7 +66,7 @@ class ModelConfig:
                     "bad-header", f"model configuration: '{field.name}' is {value!r}; re-encode the file"
                 )
             if not is_switch:
-                low, high = _LIMITS[field.name]
+                low, high = LIMITS[field.name]
                 if not low <= value <= high:
                     raise BitstreamError(
                         "bad-header", f"model configuration: '{field.name}' is {value}, not in {low}..{high}"

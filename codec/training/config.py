@@ -8,6 +8,27 @@ from typing import Any
 from ..errors import OptionError
 from ..model import ModelConfig
 
+_SHARE = (0.0, 1.0)
+_POSITIVE = (1e-9, 1e9)
+_COUNT = (1, 1 << 22)
+# Least and largest value of what `adcgs-encode --set` could otherwise set to nonsense.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "mover_instants": (0, 1000),
+    "mover_anchors": (0, 1 << 22),
+    "voxel": (1e-6, 1.0),
+    "ssim_weight": _SHARE,
+    "rate_every": _COUNT,
+    "refine_every": _COUNT,
+    "grow_threshold": (0.0, 1e9),
+    "prune_opacity": (0.0, 1e9),
+    "prune_weight": (0.0, 1e9),
+    "checkpoint_minutes": _POSITIVE,
+    **dict.fromkeys(("refine_from", "refine_until", "noise_from", "rate_from", "freeze_positions_at"), _SHARE),
+    **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background"), _SHARE),
+    **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
+    **dict.fromkeys(("lr_heads", "lr_deformation", "lr_time", "lr_entropy"), _POSITIVE),
+}
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -90,6 +111,14 @@ class TrainingConfig:
             raise OptionError("bad-option", f"lr_hold is {self.lr_hold}; give 0 or more, below 1")
         if not 0 <= self.rate_lambda <= 1e6:
             raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more, such as 1e-3")
+        for name, (low, high) in _BOUNDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise OptionError("bad-option", f"{name} is {getattr(self, name)}; give {low:g} to {high:g}")
+        starts = [start for start, _ in self.resolutions]
+        if starts != sorted(starts) or starts[:1] != [0.0] or any(not 1 <= n <= 64 for _, n in self.resolutions):
+            raise OptionError(
+                "bad-option", f"resolutions are {self.resolutions}; give rising starts from 0, each with a divisor"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """For a checkpoint's JSON."""

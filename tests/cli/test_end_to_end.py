@@ -125,11 +125,14 @@ def test_a_checkpoint_is_coded_without_training(balls: Path, tmp_path: Path) -> 
 def test_a_stored_run_refuses_options_that_contradict_it(balls: Path, tmp_path: Path) -> None:
     first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    for option in (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"]):
+    for option in (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"], ["--set", "model.primitives=3"]):
         for source in (["--checkpoint", "a.adc.checkpoint"], ["--resume"]):
             result = run("encode", balls, "-o", "a.adc", *source, *option, cwd=tmp_path)
             assert result.returncode == 2, result.stderr
             assert option[0] in result.stderr
+    result = run("encode", balls, "-o", "a.adc", "--resume", "--set", "model.primitves=3", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "close: model.primitives" in result.stderr
     result = run("encode", balls, "-o", "a.adc", "--resume", "--background", "black", cwd=tmp_path)
     assert result.returncode == 2
     assert "--background" in result.stderr
