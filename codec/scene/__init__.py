@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .capture import Frame, InitialCloud
+from .capture import Frame, InitialCloud, MovingCloud
 from .cloud import prepare_cloud
 from .detect import LAYOUTS, detect_layout
 from .hull import CarveOptions, carve, carve_instants
@@ -13,6 +13,7 @@ __all__ = [
     "CarveOptions",
     "Frame",
     "InitialCloud",
+    "MovingCloud",
     "Scene",
     "carve",
     "carve_instants",

@@ -59,6 +59,34 @@ class InitialCloud:
         return int(self.points.shape[0])
 
 
+@dataclass(frozen=True, eq=False)
+class MovingCloud:
+    """Where the things that move are, and which way they go.
+
+    Attributes:
+        points: (P, 3) float32 in the normalised space, each at the instant at which it was found.
+        colors: (P, 3) float32 in [0, 1].
+        track: (P,) int64, the rigid piece that a point belongs to.
+        times: (T,) float64, increasing: the instants at which the pieces were looked for.
+        lives: (Q, 2) int64, indices of the first and last instant at which each of Q pieces was found.
+        rotations, shifts: (Q, T, 3, 3) and (Q, T, 3): ``x -> R x + s`` from a point's place in ``points`` to its place
+            at an instant of its piece's life; before and after, as at its ends.
+        source: one sentence that says where the points came from.
+    """
+
+    points: NDArray[np.float32]
+    colors: NDArray[np.float32]
+    track: NDArray[np.int64]
+    times: NDArray[np.float64]
+    lives: NDArray[np.int64]
+    rotations: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    source: str
+
+    def __len__(self) -> int:
+        return int(self.points.shape[0])
+
+
 class PixelSource(Protocol):
     """Something that yields one frame's pixels as stored, cheap to keep in numbers."""
 

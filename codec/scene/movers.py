@@ -1,21 +1,22 @@
-"""Where the things that move are, at several instants, before a rig of fixed cameras.
+"""What moves before a rig of fixed cameras: where it is, and which way it goes.
 
 What a fixed camera sees change against its temporal median is a silhouette of what moves. Silhouettes of one
-instant from several cameras are carved like alpha masks, so a model can start with anchors along the whole
-path of a thing that no gradient would ever drag across the scene.
+instant from several cameras are carved like alpha masks, and what is carved is followed from instant to instant. So a
+model can start with anchors on things that fly or swing farther than any gradient would ever drag them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .capture import Frame, InitialCloud
+from .capture import Frame, MovingCloud
 from .hull import Mask, carve_cells, mask_colors, surface
 from .plates import fixed_cameras, plate
 from .scene import Scene
+from .tracks import Track, find_tracks
 
 MIN_CAMERAS = 4
 MASK_SIDE = 240
@@ -24,28 +25,60 @@ AGREEMENT = 0.85  # others may hide what moves from some cameras
 RESOLUTION = 144
 
 
-def moving_cloud(scene: Scene, instants: Sequence[float]) -> InitialCloud | None:
-    """Carved surfaces of what moves at each of ``instants``, with their ``times``; None where cameras are not fixed.
+def moving_cloud(scene: Scene, most: int, progress: Callable[[float], None] | None = None) -> MovingCloud | None:
+    """The surfaces of what moves, in rigid pieces, each followed while it can be; None where cameras are not fixed.
 
-    Needs at least four fixed training cameras with five instants each. Reads a small version of a few dozen frames.
+    Needs at least four fixed training cameras with five instants each. Reads small versions of their frames.
+
+    Args:
+        most: instants to look at, evenly spread over those of the capture; each further one is found more surely.
+        progress: told the share of the instants that are done.
     """
     rigs = fixed_cameras(scene)
-    if len(rigs) < MIN_CAMERAS:
+    if len(rigs) < MIN_CAMERAS or most < 1:
         return None
+    times = _instants(rigs, most)
     medians = {key: plate(scene, frames, _downscale(frames[0])) for key, frames in rigs.items()}
     size = float((scene.bounds[1] - scene.bounds[0]).max()) / RESOLUTION
-    points, colors, times = [], [], []
-    for instant in instants:
+    clouds = []
+    for done, instant in enumerate(times):
         masks = [_changed(scene, _nearest(frames, instant), medians[key]) for key, frames in rigs.items()]
         cells = surface(carve_cells(masks, scene.bounds, size, AGREEMENT))
-        found = (scene.bounds[0] + (cells + 0.5) * size).astype(np.float32)
-        points.append(found)
-        colors.append(mask_colors(found, masks, size))
-        times.append(np.full(len(found), instant, np.float32))
-    if sum(map(len, points)) == 0:
+        points = (scene.bounds[0] + (cells + 0.5) * size).astype(np.float32)
+        clouds.append((points.astype(np.float64), mask_colors(points, masks, size).astype(np.float64)))
+        if progress is not None:
+            progress((done + 1) / len(times))
+    tracks = find_tracks(clouds, times, size)
+    if not tracks:
         return None
-    source = f"what moves before {len(rigs)} fixed cameras, carved at {len(points)} instants"
-    return InitialCloud(np.concatenate(points), np.concatenate(colors), source, np.concatenate(times))
+    source = f"what moves before {len(rigs)} fixed cameras, followed over {len(times)} instants"
+    return _joined(tracks, clouds, times, source)
+
+
+def _instants(rigs: dict[int, list[Frame]], most: int) -> NDArray[np.float64]:
+    """At most ``most`` of the instants at which cameras saw something."""
+    times = np.unique([frame.time for frames in rigs.values() for frame in frames])
+    return np.asarray(times[np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))])
+
+
+def _joined(
+    tracks: Sequence[Track],
+    clouds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    times: NDArray[np.float64],
+    source: str,
+) -> MovingCloud:
+    sizes = [len(track.members) for track in tracks]
+    held = [np.clip(np.arange(len(times)) - track.first, 0, len(track.shifts) - 1) for track in tracks]
+    return MovingCloud(
+        np.concatenate([clouds[t.instant][0][t.members] for t in tracks]).astype(np.float32),
+        np.concatenate([clouds[t.instant][1][t.members] for t in tracks]).astype(np.float32),
+        np.repeat(np.arange(len(tracks)), sizes),
+        times,
+        np.array([(t.first, t.last) for t in tracks]),
+        np.stack([t.rotations[h] for t, h in zip(tracks, held, strict=True)]),
+        np.stack([t.shifts[h] for t, h in zip(tracks, held, strict=True)]),
+        f"{source}, {len(tracks)} pieces",
+    )
 
 
 def _nearest(frames: Sequence[Frame], instant: float) -> Frame:

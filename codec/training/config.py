@@ -45,7 +45,7 @@ class TrainingConfig:
     # Anchors
     initial_anchors: int = 3500
     max_anchors: int = 4000
-    mover_instants: int = 8  # at which what moves is carved before fixed cameras; 0 leaves it to the deformation
+    mover_instants: int = 64  # at most, at which what moves is carved and followed before fixed cameras; 0: it is not
     mover_anchors: int = 1500  # on what moves; the initial ones take the rest
     voxel: float = 1 / 512  # position grid in the normalised space
 

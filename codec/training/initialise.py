@@ -13,24 +13,36 @@ from torch import Tensor
 from ..errors import SceneError
 from ..features import Features
 from ..model import AnchorModel, ModelConfig
-from .lifetimes import teach_lifetimes
+from .motion import Motion, teach_motion
 
 
 class Cloud(Protocol):
-    """Points (P, 3) in the normalised space, colours (P, 3) in [0, 1], and instants (P,) in [0, 1] where known."""
+    """Points (P, 3) in the normalised space and colours (P, 3) in [0, 1]."""
 
     @property
     def points(self) -> NDArray[np.float32]: ...
     @property
     def colors(self) -> NDArray[np.float32]: ...
+
+
+class Movers(Cloud, Protocol):
+    """Points in rigid pieces with their ways; see :class:`adcgs.scene.MovingCloud`."""
+
     @property
-    def times(self) -> NDArray[np.float32] | None: ...
+    def track(self) -> NDArray[np.int64]: ...
+    @property
+    def times(self) -> NDArray[np.float64]: ...
+    @property
+    def lives(self) -> NDArray[np.int64]: ...
+    @property
+    def rotations(self) -> NDArray[np.float64]: ...
+    @property
+    def shifts(self) -> NDArray[np.float64]: ...
 
 
 # Standard deviation of the frequencies of the smooth functions that f_v starts as, in cycles per unit of the scene.
 _REFERENCE_BANDWIDTH = 0.6
 _REFERENCE_SCALE = 0.7
-_INSTANT_BANDWIDTH = 2.0  # the same for instants, in cycles per clip
 
 
 def thin(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -64,22 +76,24 @@ def neighbour_distance(points: NDArray[np.float64], neighbours: int = 3) -> NDAr
 def initial_features(
     points: NDArray[np.float64],
     colors: NDArray[np.float64],
-    times: NDArray[np.float64] | None,
+    pieces: NDArray[np.int64],
     spacing: NDArray[np.float64],
     config: ModelConfig,
     generator: torch.Generator,
 ) -> Features:
-    """Attributes of anchors at ``points`` (N, 3), ``spacing`` (N,) apart: f_v a smooth function of place (and instant),
-    f_g zero."""
+    """Attributes of anchors at ``points`` (N, 3), ``spacing`` (N,) apart: f_v a smooth function of place, f_g zero.
+
+    ``pieces`` (N,) names the rigid piece of an anchor on what moves: every second channel of those is their piece's
+    own, so that F_omega can tell one from another. It is -1 elsewhere.
+    """
     where = torch.from_numpy(points).float()
     place = torch.randn(3, config.reference_dim, generator=generator) * _REFERENCE_BANDWIDTH
     phase = torch.rand(config.reference_dim, generator=generator) * 2 * math.pi
     angle = 2 * math.pi * where @ place + phase
-    if times is not None:  # every second channel of what moves says when, not where
-        when = torch.from_numpy(times).float()[:, None]
-        rate = torch.randn(1, config.reference_dim, generator=generator) * _INSTANT_BANDWIDTH
-        tells_when = (when >= 0) & (torch.arange(config.reference_dim) % 2 == 1)
-        angle = torch.where(tells_when, 2 * math.pi * when * rate + phase, angle)
+    if (pieces >= 0).any():
+        own = torch.rand(int(pieces.max()) + 1, config.reference_dim, generator=generator) * 2 * math.pi
+        tells_piece = torch.from_numpy(pieces >= 0)[:, None] & (torch.arange(config.reference_dim) % 2 == 1)
+        angle = torch.where(tells_piece, own[torch.from_numpy(pieces).clamp_min(0)], angle)
     f_v = _REFERENCE_SCALE * torch.sin(angle)
     size = torch.from_numpy(spacing).float().log()[:, None].expand(-1, 3)
     sigma = torch.cat([size + math.log(0.7), size + math.log(0.5)], dim=1)
@@ -96,15 +110,15 @@ def _spread(cloud: Cloud, coordinates: NDArray[np.float64], count: int) -> tuple
 
 
 def initial_model(
-    still: Cloud, moving: Cloud | None, config: ModelConfig, count: int, moving_count: int, seed: int
+    still: Cloud, moving: Movers | None, config: ModelConfig, count: int, moving_count: int, seed: int
 ) -> AnchorModel:
     """A model with anchors on the initial clouds; reproducible from ``seed``.
 
-    It knows nothing but when its anchors on what moves are there (see :mod:`.lifetimes`).
+    It knows nothing but the ways of its anchors on what moves (see :mod:`.motion`).
 
     Args:
         still: the capture's initial cloud.
-        moving: what moves, at several instants; its anchors' f_v tell the instants apart.
+        moving: what moves, in rigid pieces.
         count, moving_count: most anchors on each.
 
     Raises:
@@ -114,27 +128,46 @@ def initial_model(
         raise SceneError("empty-cloud", "the initial cloud is empty; provide points3D.ply or check masks and poses")
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    parts = [_spread(still, np.asarray(still.points, np.float64), count)]
-    times = None
+    keep, *part = _spread(still, np.asarray(still.points, np.float64), count)
+    parts, pieces = [part], [np.full(len(keep), -1)]
     if moving is not None and moving_count > 0:
-        when = np.asarray(moving.times, np.float64)
-        # An instant apart counts like a world apart: each keeps its own points, and its own spacing.
-        keep, *part = _spread(moving, np.column_stack([moving.points, 100.0 * when]), moving_count)
-        parts.append((keep, *part))
-        times = np.concatenate([np.full(len(parts[0][0]), -0.5), when[keep]])
-    _, points, colors, size = (np.concatenate(column) for column in zip(*parts, strict=True))
-    features = initial_features(points, colors, times, size, config, generator)
+        # A piece apart counts like a world apart: each keeps its own points, and its own spacing.
+        keep, *part = _spread(moving, np.column_stack([moving.points, 100.0 * moving.track]), moving_count)
+        parts.append(part)
+        pieces.append(moving.track[keep])
+    piece = np.concatenate(pieces)
+    points, colors, size = (np.concatenate(column) for column in zip(*parts, strict=True))
+    features = initial_features(points, colors, piece, size, config, generator)
     model = AnchorModel(config, torch.from_numpy(points).float(), features, generator=generator)
-    if times is not None and config.coarse and config.coarse_opacity:
-        instants = torch.from_numpy(np.where(times < 0, np.nan, times)).float()
-        teach_lifetimes(model, instants, _spacing(times), seed)
+    if moving is not None and config.coarse and config.coarse_opacity and (piece >= 0).any():
+        teach_motion(model, motion_of(points, piece, moving), seed)
     return model
 
 
-def _spacing(times: NDArray[np.float64]) -> float:
-    """Between the instants of a moving cloud; the whole clip if there is only one."""
-    instants = np.unique(times[times >= 0])
-    return float(np.diff(instants).min()) if len(instants) > 1 else 1.0
+def motion_of(points: NDArray[np.float64], piece: NDArray[np.int64], moving: Movers) -> Motion:
+    """The ways of anchors at ``points`` (N, 3) on the pieces ``piece`` (N,); those of -1 rest."""
+    count, instants = len(points), len(moving.times)
+    moves = np.zeros((count, instants, 3))
+    turns = np.tile([1.0, 0.0, 0.0, 0.0], (count, instants, 1))
+    lives = np.full((count, 2), np.nan)
+    on = np.flatnonzero(piece >= 0)
+    rotations, shifts = moving.rotations[piece[on]], moving.shifts[piece[on]]
+    moves[on] = np.einsum("ntij,nj->nti", rotations, points[on]) + shifts - points[on][:, None]
+    turns[on] = _quaternions(moving.rotations)[piece[on]]
+    lives[on] = moving.times[moving.lives[piece[on]]]
+    return Motion(*(torch.from_numpy(a).float() for a in (moving.times, moves, turns, lives)))
+
+
+def _quaternions(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """wxyz of (Q, T, 3, 3), (Q, T, 4); signs without jumps along T, though a piece may turn far."""
+    from scipy.spatial.transform import Rotation
+
+    xyzw = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat().reshape(*rotations.shape[:2], 4)
+    found = np.roll(xyzw, 1, axis=2)
+    agrees = np.sum(found[:, 1:] * found[:, :-1], axis=2) >= 0
+    found[:, 1:] *= np.cumprod(np.where(agrees, 1, -1), axis=1)[..., None]
+    straightest = np.take_along_axis(found[..., 0], np.abs(found[..., 0]).argmax(axis=1)[:, None], axis=1)
+    return np.asarray(found * np.where(straightest < 0, -1, 1)[..., None])
 
 
 def snap(positions: Tensor, origin: Tensor, voxel: float) -> Tensor:

@@ -69,8 +69,7 @@ class Trainer:
         self.frames = scene.split("train")
         if not self.frames:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
-        instants = np.linspace(0, 1, config.mover_instants).tolist()
-        self.moving = moving_cloud(scene, instants) if instants else None
+        self.moving = moving_cloud(scene, config.mover_instants)
         movers = 0 if self.moving is None else min(config.mover_anchors, config.max_anchors // 2)
         count = min(config.initial_anchors, config.max_anchors - movers)
         self.model = initial_model(scene.cloud, self.moving, config.model, count, movers, config.seed).to(self.device)
