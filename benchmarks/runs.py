@@ -154,10 +154,16 @@ def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, flo
     return found
 
 
-def in_parallel(jobs: int, work: Callable[[Task], Row], tasks: Sequence[Task]) -> list[Row]:
-    """The rows of all tasks, in their order, ``jobs`` at a time."""
+def in_parallel(
+    jobs: int, work: Callable[[Task], Row], tasks: Sequence[Task], note: Callable[[Row], None] = lambda row: None
+) -> list[Row]:
+    """The rows of all tasks, in their order, ``jobs`` at a time; ``note`` is told each once those before are there."""
+    rows = []
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(work, tasks))
+        for row in pool.map(work, tasks):
+            note(row)
+            rows.append(row)
+    return rows
 
 
 def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:
@@ -178,7 +184,8 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
         print(f"{name}: {error}", file=sys.stderr)
         return {"scene": settings.scene, "error": str(error)}
     (folder / "result.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
-    print(f"{name}: {row['psnr']:.2f} dB in {row['bytes']} bytes, {time.strftime('%H:%M')}", file=sys.stderr)
+    reached = f"{row['psnr']:.2f} dB in {row['bytes']} bytes" if "psnr" in row else f"{row['fps']:.1f} fps"
+    print(f"{name}: {reached}, {time.strftime('%H:%M')}", file=sys.stderr)
     return row
 
 
