@@ -2,7 +2,8 @@
 
 A bound, not a rival: a video codec is given the very pictures that it is measured on, and renders no other view. So
 PSNR is over training views, for the codecs and for the files alike. A rig gives one video per camera, which share the
-bytes at one quality; a capture by one moving camera gives one video, its training frames in the order of time. Files must be of one size.
+bytes at one quality; a capture by one moving camera gives one video, its training frames in the order of time. All
+files must be of one capture and size.
 
 The constant quality (CRF) is the best whose bytes, the packets' alone without a container, fit in the file's.
 Pictures are 4:2:0 in 8 bits, as these codecs are used; one key frame a video. The encoders are PyAV's libsvtav1

@@ -1,4 +1,4 @@
-"""A file's scene as one SPZ file per frame of the clip: ``python benchmarks/spz.py SCENE FILE [FILE ...]``.
+"""A file's scene as one SPZ file per frame of the clip: ``python benchmarks/spz_frames.py SCENE FILE [FILE ...]``.
 
 What playing the scene would take with the format that static splats are passed on in, and what its quantisation costs:
 total bytes over the clip's frames, and PSNR on held-out views drawn from what was read back. Positions get 16 bits
@@ -73,10 +73,13 @@ def read(path: Path) -> Gaussians:
 
     data = read_spz(path)
     means, scales, quaternions, opacity, color = (
-        torch.from_numpy(np.array(v, np.float32)) for v in (data.means, data.scales, data.quats, data.opacities, data.sh0)
+        torch.from_numpy(np.array(v, np.float32))
+        for v in (data.means, data.scales, data.quats, data.opacities, data.sh0)
     )
     opacity = torch.sigmoid(opacity.flatten())
-    return Gaussians(means, torch.nn.functional.normalize(quaternions, dim=-1), scales.exp(), opacity, 0.5 + SH_C0 * color)
+    return Gaussians(
+        means, torch.nn.functional.normalize(quaternions, dim=-1), scales.exp(), opacity, 0.5 + SH_C0 * color
+    )
 
 
 def measure(decoded: DecodedScene, scene: Scene, folder: Path) -> dict[str, Value]:
