@@ -65,8 +65,8 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
-    def note(row: Row) -> None:
-        rows.append(row)
+    def note(*found: Row) -> None:
+        rows.extend(found)
         write_tables(rows, scenes, args.output, args.jobs)
 
     methods = [(OURS, value) for value in lambdas] + [(STATIC, STATIC_LAMBDA)]
@@ -75,9 +75,8 @@ def main() -> None:
     if not args.no_baselines:
         programs = [(settings, "videos") for settings in scenes]
         programs += [(settings, "spz_frames") for settings in scenes if spz_available()]
-        for settings, program in programs:
-            for row in baseline(settings, program, lambdas, args.output, args.force):
-                note(row)
+        made = lambda task: baseline(*task, lambdas, args.output, args.force)  # noqa: E731
+        in_parallel(args.jobs, made, programs, lambda found: note(*found))
     print((args.output / "rd.md").read_text(encoding="utf-8"))
     if any(row.get("error") for row in rows):
         sys.exit(1)

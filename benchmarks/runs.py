@@ -29,6 +29,7 @@ from adcgs.scene import detect_layout
 
 Row = dict[str, Value]
 Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 QUALITY = [
     Column("scene", "scene"),
@@ -155,15 +156,18 @@ def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, flo
 
 
 def in_parallel(
-    jobs: int, work: Callable[[Task], Row], tasks: Sequence[Task], note: Callable[[Row], None] = lambda row: None
-) -> list[Row]:
-    """The rows of all tasks, in their order, ``jobs`` at a time; ``note`` is told each once those before are there."""
-    rows = []
+    jobs: int,
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    note: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """The results of all tasks, in their order, ``jobs`` at a time; ``note`` is told each after those before it."""
+    results = []
     with ThreadPoolExecutor(jobs) as pool:
-        for row in pool.map(work, tasks):
-            note(row)
-            rows.append(row)
-    return rows
+        for result in pool.map(work, tasks):
+            note(result)
+            results.append(result)
+    return results
 
 
 def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:
