@@ -75,8 +75,11 @@ def main() -> None:
     if not args.no_baselines:
         programs = [(settings, "videos") for settings in scenes]
         programs += [(settings, "spz_frames") for settings in scenes if spz_available()]
-        made = lambda task: baseline(*task, lambdas, args.output, args.force)  # noqa: E731
-        in_parallel(args.jobs, made, programs, lambda found: note(*found))
+
+        def beside(task: tuple[Settings, str]) -> list[Row]:
+            return baseline(*task, lambdas, args.output, args.force)
+
+        in_parallel(args.jobs, beside, programs, lambda found: note(*found))
     print((args.output / "rd.md").read_text(encoding="utf-8"))
     if any(row.get("error") for row in rows):
         sys.exit(1)

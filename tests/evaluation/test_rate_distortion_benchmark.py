@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from adcgs.gaussians import Gaussians
 from adcgs.scene import load_scene
 
 from ..captures import write_rig
@@ -107,6 +109,28 @@ def test_a_moving_camera_is_one_video_in_order_of_time(videos: ModuleType, balls
     times = [frame.time for frame in clip]
     assert times == sorted(times)
     assert len(times) == 12
+
+
+def test_gaussians_come_back_from_spz_as_exact_as_it_stores_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("gsply")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    spz = importlib.import_module("spz_frames")
+    torch.manual_seed(0)
+    quaternions = torch.nn.functional.normalize(torch.randn(50, 4), dim=1)
+    quaternions = quaternions * quaternions[:, :1].sign()
+    given = Gaussians(
+        torch.rand(50, 3) * 2 - 1, quaternions, torch.rand(50, 3) * 0.05 + 0.01, torch.rand(50), torch.rand(50, 3)
+    )
+    assert spz.write(given, tmp_path / "frame.spz") == (tmp_path / "frame.spz").stat().st_size > 0
+    back = spz.read(tmp_path / "frame.spz")
+    turned = back.quaternions * back.quaternions[:, :1].sign()
+    assert float((back.means - given.means).abs().max()) < 2.0**-16
+    assert float((back.scales / given.scales).log().abs().max()) < 1 / 16
+    assert float((back.opacities - given.opacities).abs().max()) < 1 / 128
+    assert float((back.colors - given.colors).abs().max()) < 1 / 128
+    assert float((turned - quaternions).abs().max()) < 0.01
 
 
 def test_pictures_of_odd_and_small_sizes_come_back_whole(videos: ModuleType) -> None:
