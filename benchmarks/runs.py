@@ -2,7 +2,7 @@
 
 What the benchmarks over captures (scenes.py, ablation.py, rate_distortion.py) share. A run has a folder: its settings,
 the file, every command's report and log. A result that is there with the same settings is not measured again, and a
-training that was interrupted goes on.
+training that was interrupted goes on. Whether the code has changed since is not noticed: give another OUTPUT then.
 """
 
 from __future__ import annotations
