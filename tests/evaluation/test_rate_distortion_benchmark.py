@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +90,30 @@ def test_tables_and_plots_are_written(program: ModuleType, tmp_path: Path) -> No
     text = (tmp_path / "rd.md").read_text()
     assert "**a, static model failed**: it broke" in text
     assert "![bytes by component](bytes.png)" in text
+
+
+def test_baselines_are_made_again_when_a_file_is_newer(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a" / "lambda_1e-3" / "scene.adc"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"file")
+    made = []
+
+    def run(name: str, settings: Any, files: list[Path], table: Path) -> None:
+        made.append(files)
+        table.write_text(f"method,bytes,psnr_train,of\nAV1,4,40.5,{files[0]}\n")
+
+    monkeypatch.setattr(program, "_run_program", run)
+    settings = program.Settings("captures/a", 1.0, None, 1.0, 1, (), False)
+    asked = (settings, "videos", ["1e-3", "1e-2"], tmp_path, False)
+    row = {"scene": "a", "method": "AV1", "bytes": 4, "psnr_train": 40.5, "lambda": 1e-3}
+    assert program.baseline(*asked) == program.baseline(*asked) == [row]
+    assert made == [[file]]  # there is no file of the other lambda
+    later = (tmp_path / "a" / "videos.csv").stat().st_mtime + 10
+    os.utime(file, (later, later))
+    program.baseline(*asked)
+    assert len(made) == 2
 
 
 def test_a_rig_is_one_video_per_camera_within_the_bytes(videos: ModuleType, tmp_path: Path) -> None:
