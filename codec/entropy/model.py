@@ -88,15 +88,24 @@ class MultiDimensionEntropyModel(nn.Module):
 
     The networks see and predict values relative to each channel's running mean and deviation, so they need not chase
     the features' scale while these train; sealing folds both into integer weights.
+
+    Args:
+        config: what encoder and decoder must agree on.
+        hyperprior: without it eta is always 0: f_v is coded with one mean and deviation per channel.
+        adaptive_step: without it every step factor of Eq. 6 is 1. Both leave the format as it is (ENTROPY.md).
     """
 
     mean_f_g: Tensor
     deviation_f_g: Tensor
     seen: Tensor
 
-    def __init__(self, config: EntropyConfig | None = None) -> None:
+    def __init__(
+        self, config: EntropyConfig | None = None, *, hyperprior: bool = True, adaptive_step: bool = True
+    ) -> None:
         super().__init__()
         self.config = config = config or EntropyConfig()
+        self.hyperprior = hyperprior
+        self.adaptive_step = adaptive_step
         hidden = config.hidden
         self.analysis = AnalysisNetwork(config.f_v, hidden, config.hyper)
         self.prior = FactorisedPrior(config.hyper)
@@ -177,6 +186,7 @@ class MultiDimensionEntropyModel(nn.Module):
         context: list[Tensor] = []  # the decoder's: rounded, also where the values are noisy
 
         def code(name: str, f: Tensor, out: Tensor, factor: Tensor) -> None:
+            factor = factor if self.adaptive_step else torch.zeros_like(factor)
             factor = 1.0 + torch.tanh(factor.clamp(_TANH_MIN, _TANH_MAX))  # within the table of factors
             log_factor = self._join(f"factor.{name}", factor, kept.factors, name).log()
             m, s = self._statistics(name)
@@ -187,12 +197,8 @@ class MultiDimensionEntropyModel(nn.Module):
             if name in self._context_names:
                 context.append(self._context(name, rounded))
 
-        m, s = self._statistics("f_v")
-        eta = self.analysis((features.f_v - m) / s)
-        rounded = eta + (torch.round(eta) - eta).detach()
-        bits["hyper"] = self.prior.bits(eta, mode == "noise")
-
-        out = self.networks["f_v"](rounded * ETA_SCALE)
+        eta, bits["hyper"] = self._hyperprior(features.f_v, mode == "noise")
+        out = self.networks["f_v"](eta * ETA_SCALE)
         code("f_v", features.f_v, out, out[:, -1:])
 
         out = self.networks["attributes"](context[0])
@@ -240,6 +246,14 @@ class MultiDimensionEntropyModel(nn.Module):
 
     # ---------------------------------------------------------------- parts
 
+    def _hyperprior(self, f_v: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
+        """Rounded eta (N, hyper), and its bits."""
+        if not self.hyperprior:
+            return f_v.new_zeros(len(f_v), self.config.hyper), f_v.new_zeros(())
+        m, s = self._statistics("f_v")
+        eta = self.analysis((f_v - m) / s)
+        return eta + (torch.round(eta) - eta).detach(), self.prior.bits(eta, noise)
+
     def _join(self, key: str, value: Tensor, kept: dict[str, Tensor], name: str) -> Tensor:
         """``value``, to whose gradient will be added what its copy gathered since the last call with rate."""
         old = self._steps.leaves().get(key) if self._steps is not None else None
@@ -285,6 +299,11 @@ class MultiDimensionEntropyModel(nn.Module):
         width = self.config.f_g // self.config.chunks
         for m in range(self.config.chunks):
             yield f"f_g_{m}", f_g[:, :, m * width : (m + 1) * width].reshape(f_g.shape[0], -1)
+
+    def restart_statistics(self, features: Features) -> None:
+        """Set the running statistics to the features' own: all that a model knows which no rate has trained."""
+        self.seen.fill_(False)
+        self._observe(features)
 
     @torch.no_grad()
     def _observe(self, features: Features) -> None:

@@ -47,7 +47,7 @@ def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bi
     chunks = [f"f_g_{m}" for m in range(config.chunks)]
     scales = {name: _Scales(model, steps, name) for name in ("f_v", "sigma", "color", *chunks)}
 
-    gains = {"eta": np.full(config.hyper, 1.0 / (ETA_UNIT / ETA_SCALE))}
+    gains = {"eta": np.full(config.hyper, ETA_SCALE / ETA_UNIT if model.hyperprior else 0.0)}
     contexts = {}
     for name in ("f_v", *chunks[:-1]):
         contexts[name], gains[name] = scales[name].context()
@@ -59,8 +59,9 @@ def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bi
     }
     for m, name in enumerate(chunks):
         heads[name] = ([gains["f_v"], *(gains[other] for other in chunks[:m])], [scales[name]], 0)
+    factor_gain = float(FACTOR_INDEX_UNIT) if model.adaptive_step else 0.0  # all factors are 1 without
     networks = {
-        name: _network(model.network(name), np.concatenate(inputs), *_outputs(parts, factors), weight_bits)
+        name: _network(model.network(name), np.concatenate(inputs), *_outputs(parts, factors, factor_gain), weight_bits)
         for name, (inputs, parts, factors) in heads.items()
     }
     analysis = _analysis(model)
@@ -98,14 +99,14 @@ class _Scales:
         return Context(offset, shift), np.ldexp(1.0, shift) / deviation
 
 
-def _outputs(parts: list[_Scales], factors: int) -> tuple[Doubles, Doubles]:
+def _outputs(parts: list[_Scales], factors: int, factor_gain: float) -> tuple[Doubles, Doubles]:
     """(gain, offset) of each output row: integer = gain * float output + offset. Means, then levels, then factors."""
     level = LEVEL_UNIT / math.log(SIGMA_RATIO)
     gain = [part.deviation / part.unit for part in parts]
     offset = [part.mean / part.unit for part in parts]
     gain += [np.full(part.mean.shape, level) for part in parts]
     offset += [level * np.log(part.deviation / part.step / SIGMA_MIN) for part in parts]
-    gain.append(np.full(factors, float(FACTOR_INDEX_UNIT)))
+    gain.append(np.full(factors, factor_gain))
     offset.append(np.zeros(factors))
     return np.concatenate(gain), np.concatenate(offset)
 
@@ -135,6 +136,8 @@ def _layer(weight: Doubles, bias: Doubles, weight_bits: int) -> IntegerLayer:
 
 
 def _analysis(model: MultiDimensionEntropyModel) -> Callable[[NDArray[np.float32]], Doubles]:
+    if not model.hyperprior:
+        return lambda f_v: np.zeros((len(f_v), model.config.hyper))
     m, s = (_numpy(x) for x in model._statistics("f_v"))
     first, last = model.analysis.first, model.analysis.last
     w1, b1, w2, b2 = (_numpy(x) for x in (first.weight, first.bias, last.weight, last.bias))

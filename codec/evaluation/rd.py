@@ -91,3 +91,29 @@ def plot_rd(
     axes.grid(True, which="both", alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
+
+
+def plot_allocation(path: Path, scenes: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Draw where the bytes of each rate point go, like the paper's Figure 6: a panel a scene, a stacked bar a point.
+
+    Args:
+        path: a .png, .pdf or .svg.
+        scenes: scene to point (such as its lambda) to component to bytes; all points name the same components.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.2 + 2.9 * len(scenes), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(scenes), sharey=True, squeeze=False)[0]
+    for axes, (scene, bars) in zip(panels, scenes.items(), strict=True):
+        base = np.zeros(len(bars))
+        for component in next(iter(bars.values())):
+            sizes = np.array([bar[component] / 1e3 for bar in bars.values()])
+            axes.bar(list(bars), sizes, 0.7, bottom=base, label=component)
+            base += sizes
+        axes.set(title=scene, xlabel="lambda")
+        axes.grid(True, axis="y", alpha=0.25)
+        axes.set_axisbelow(True)
+    panels[0].set_ylabel("size (kB)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, loc="outside right center")
+    figure.savefig(path, dpi=110)

@@ -13,6 +13,7 @@ _POSITIVE = (1e-9, 1e9)
 _COUNT = (1, 1 << 22)
 # Least and largest value of what `adcgs-encode --set` could otherwise set to nonsense.
 _BOUNDS: dict[str, tuple[float, float]] = {
+    "chunks": (1, 16),
     "mover_instants": (0, 1000),
     "mover_anchors": (0, 1 << 22),
     "voxel": (1e-6, 1.0),
@@ -53,6 +54,9 @@ class TrainingConfig:
     rate_lambda: float = 1e-3
     ssim_weight: float = 0.2
     views_per_step: int = 1  # of one instant: they share prediction and deformation
+    chunks: int = 4  # M, parts in which f_g is coded, each on those before (Eq. 8); a divisor of model.residual_dim
+    hyperprior: bool = True  # f_v is coded on eta; without it on one mean and deviation per channel
+    adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
     rate_every: int = 4  # the rate term costs a third of a step; every fourth step, four times the weight
 
     # Phases
@@ -71,6 +75,8 @@ class TrainingConfig:
     seal_from: float = 0.94  # the entropy model is rounded to integers, the rest trained on what the file will hold
 
     # Refinement (Eq. 11)
+    refine: bool = True  # anchors grow and are pruned
+    significance_weights: bool = True  # gradients weighted by blending (Eq. 11); without it their plain mean, as 3DGS
     grow_threshold: float = 2e-4  # on the significance-weighted gradient, in units of half the image
     grow_share: float = 0.03  # at most this share of new anchors per refinement
     prune_opacity: float = 5e-3  # on the mean opacity of an anchor's most opaque primitive
@@ -114,6 +120,9 @@ class TrainingConfig:
         for name, (low, high) in _BOUNDS.items():
             if not low <= getattr(self, name) <= high:
                 raise OptionError("bad-option", f"{name} is {getattr(self, name)}; give {low:g} to {high:g}")
+        if self.model.residual_dim % self.chunks:
+            problem = f"chunks is {self.chunks}; give a divisor of model.residual_dim, {self.model.residual_dim}"
+            raise OptionError("bad-option", problem)
         starts = [start for start, _ in self.resolutions]
         if starts != sorted(starts) or starts[:1] != [0.0] or any(not 1 <= n <= 64 for _, n in self.resolutions):
             raise OptionError(

@@ -18,12 +18,15 @@ class Significance:
     """Running sums over the views since the last refinement, for M = N x K primitives.
 
     ``gradient`` / ``weight`` is Eq. 11: the 2D position gradient's norm averaged with each view's blending weight Psi.
+    Not ``weighted``, it is 3DGS's criterion, ``gradient`` / ``seen``: the plain mean over the views that saw it.
     """
 
-    def __init__(self, anchors: int, primitives: int, device: torch.device) -> None:
+    def __init__(self, anchors: int, primitives: int, device: torch.device, weighted: bool = True) -> None:
         self.primitives = primitives
+        self.weighted = weighted
         self.gradient = torch.zeros(anchors * primitives, device=device)
         self.weight = torch.zeros(anchors * primitives, device=device)
+        self.seen = torch.zeros(anchors * primitives, device=device)
         self.opacity = torch.zeros(anchors, device=device)
         self.views = 0
 
@@ -33,23 +36,28 @@ class Significance:
         Args:
             half_size: half of the image's longer side in pixels; makes the gradient independent of resolution.
         """
-        self.gradient.add_(weights * mean2d_gradient.norm(dim=1), alpha=half_size)
+        share = weights if self.weighted else (weights > 0).float()
+        self.gradient.add_(share * mean2d_gradient.norm(dim=1), alpha=half_size)
         self.weight.add_(weights)
+        if not self.weighted:
+            self.seen.add_(share)
         self.opacity.add_(opacities.detach().view(-1, self.primitives).amax(dim=1))
         self.views += 1
 
     def score(self) -> Tensor:
-        """Eq. 11 for each primitive, (M,)."""
-        return self.gradient / self.weight.clamp_min(1e-8)
+        """Eq. 11 for each primitive, (M,); or the plain mean."""
+        return self.gradient / (self.weight if self.weighted else self.seen).clamp_min(1e-8)
 
     def state(self) -> dict[str, Tensor]:
         """For a checkpoint."""
         views = torch.tensor([self.views])
-        return {"gradient": self.gradient, "weight": self.weight, "opacity": self.opacity, "views": views}
+        sums = {"gradient": self.gradient, "weight": self.weight, "seen": self.seen, "opacity": self.opacity}
+        return {**sums, "views": views}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of :meth:`state`."""
-        self.gradient, self.weight, self.opacity = (state[k].clone() for k in ("gradient", "weight", "opacity"))
+        names = ("gradient", "weight", "seen", "opacity")
+        self.gradient, self.weight, self.seen, self.opacity = (state[name].clone() for name in names)
         self.views = int(state["views"][0])
 
 

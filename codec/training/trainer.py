@@ -73,7 +73,9 @@ class Trainer:
         movers = 0 if self.moving is None else min(config.mover_anchors, config.max_anchors // 2)
         count = min(config.initial_anchors, config.max_anchors - movers)
         self.model = initial_model(scene.cloud, self.moving, config.model, count, movers, config.seed).to(self.device)
-        self.entropy = MultiDimensionEntropyModel(entropy_config(config)).to(self.device)
+        self.entropy = MultiDimensionEntropyModel(
+            entropy_config(config), hyperprior=config.hyperprior, adaptive_step=config.adaptive_step
+        ).to(self.device)
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
         self.significance = self._new_significance()
         self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
@@ -243,6 +245,8 @@ class Trainer:
     def _seal(self) -> None:
         """From here on the entropy model stays as the file will hold it."""
         try:
+            if self.config.rate_lambda == 0:
+                self.entropy.restart_statistics(self.model.features)
             self.sealed = self.entropy.seal(self.model.features)
         except OptionError as error:
             self._stop_if_not_finite(error)
@@ -303,7 +307,8 @@ class Trainer:
     def _refines(self, progress: float) -> bool:
         config = self.config
         return (
-            config.refine_from <= progress < min(config.refine_until, config.freeze_positions_at)
+            config.refine
+            and config.refine_from <= progress < min(config.refine_until, config.freeze_positions_at)
             and self.iteration % config.refine_every == config.refine_every - 1
         )
 
@@ -319,7 +324,10 @@ class Trainer:
         self.significance = self._new_significance()
 
     def _new_significance(self) -> Significance:
-        return Significance(len(self.model.positions), self.config.model.primitives, self.device)
+        config = self.config
+        return Significance(
+            len(self.model.positions), config.model.primitives, self.device, config.significance_weights
+        )
 
     def _freeze_positions(self) -> None:
         """Put anchors on the grid, merge those that meet, and train no position from here on."""
@@ -462,4 +470,6 @@ class Trainer:
 def entropy_config(config: TrainingConfig) -> EntropyConfig:
     """The entropy model's sizes follow the model's."""
     model = config.model
-    return EntropyConfig(f_v=model.reference_dim, primitives=model.primitives, f_g=model.residual_dim)
+    return EntropyConfig(
+        f_v=model.reference_dim, primitives=model.primitives, f_g=model.residual_dim, chunks=config.chunks
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "scenes.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 VIEWS = 5
 
 COMPONENTS = [
@@ -32,14 +31,14 @@ COMPONENTS = [
 
 
 @pytest.fixture
-def scenes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scenes_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def scenes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("scenes")
+
+
+@pytest.fixture
+def runs(scenes: ModuleType) -> ModuleType:
+    return importlib.import_module("runs")
 
 
 def picture(seed: int) -> Image.Image:
@@ -105,10 +104,11 @@ class Commands:
 
 
 @pytest.fixture
-def commands(scenes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Commands:
+def commands(scenes: ModuleType, runs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Commands:
     fake = Commands()
-    fake.error = scenes.StepError
-    monkeypatch.setattr(scenes, "command", fake)
+    fake.error = runs.StepError
+    for module in (scenes, runs):
+        monkeypatch.setattr(module, "command", fake)
     return fake
 
 
@@ -117,16 +117,16 @@ def settings(scenes: ModuleType, **changed: Any) -> Any:
     return scenes.Settings(**{**given, "encode_args": (), "st_lpips": False, **changed})
 
 
-def test_components_add_up_to_the_file(scenes: ModuleType) -> None:
-    totals = scenes.component_bytes(COMPONENTS)
+def test_components_add_up_to_the_file(runs: ModuleType) -> None:
+    totals = runs.component_bytes(COMPONENTS)
     assert totals == {
         "positions": 40, "f_v": 80, "f_g": 80, "sigma": 25, "color": 15, "networks": 550, "rest": 100
     }  # fmt: skip
     assert sum(totals.values()) == sum(c["bytes"] for c in COMPONENTS)  # type: ignore[misc]
 
 
-def test_bits_per_coefficient_leave_out_positions_and_count_the_hyperprior_as_overhead(scenes: ModuleType) -> None:
-    bits = scenes.bits_per_coefficient({"anchors": 10, "components": COMPONENTS})
+def test_bits_per_coefficient_leave_out_positions_and_count_the_hyperprior_as_overhead(runs: ModuleType) -> None:
+    bits = runs.bits_per_coefficient({"anchors": 10, "components": COMPONENTS})
     assert bits == pytest.approx(8 * (10 + 70 + 25 + 15 + 60 + 20) / (10 * (32 + 6 + 3 + 80 + 80)))
 
 
@@ -171,13 +171,13 @@ def test_after_a_failure_the_training_is_not_repeated(scenes: ModuleType, comman
     assert commands.ran == ["inspect", "eval", "decode", "smooth"]
 
 
-def test_captures_are_found_by_content_and_name(scenes: ModuleType, tmp_path: Path) -> None:
+def test_captures_are_found_by_content_and_name(runs: ModuleType, tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "transforms_train.json").write_text("{}")
     (tmp_path / "notes").mkdir()
-    assert [p.name for p in scenes.find_captures(tmp_path, None)] == ["a", "b"]
-    assert [p.name for p in scenes.find_captures(tmp_path, "b")] == ["b"]
-    assert scenes.find_captures(tmp_path / "a", None) == [tmp_path / "a"]
+    assert [p.name for p in runs.find_captures(tmp_path, None)] == ["a", "b"]
+    assert [p.name for p in runs.find_captures(tmp_path, "b")] == ["b"]
+    assert runs.find_captures(tmp_path / "a", None) == [tmp_path / "a"]
     with pytest.raises(SystemExit, match="no capture x; there are: a, b"):
-        scenes.find_captures(tmp_path, "b,x")
+        runs.find_captures(tmp_path, "b,x")

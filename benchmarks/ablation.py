@@ -1,0 +1,323 @@
+"""What each part of the method is worth, as the paper's Table 3: ``python benchmarks/ablation.py CAPTURES``.
+
+First the paper's rows, each with what the row above has: a static scene, + coarse deformation, + fine deformation,
++ rate-distortion optimisation, + refinement, which is the full method. Then the full method with one thing changed.
+Each is a switch of the configuration (``adcgs-encode --set``); none is code of its own. A row is encoded, decoded and
+evaluated on held-out views for every scene and seed; rows that come out within half a decibel of the full method
+are run with all seeds, the others, whose sign is clear, with the first alone.
+
+OUTPUT gets ablation.csv (every run), ablation.md (means over seeds, differences to the full method on the same scene
+and seed) and a folder per run. It can be stopped and started again at any time: what is there with the same settings
+is kept, and a training that was cut goes on. Runs are ordered by seed, so that what is there is a whole table first.
+
+    python benchmarks/ablation.py captures/ --only dn_knight,n3d_workshop --jobs 2 --threads 1
+    python benchmarks/ablation.py captures/dn_knight --rows full,one-chunk --iterations 500 --downscale dn_knight=4
+
+The defaults take about 50 minutes for two scenes at 400x400 and one seed, with two runs at a time on two cores, and
+under two hours with three seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adcgs.evaluation.tables import Column, Value, markdown, write_csv
+from adcgs.scene import detect_layout
+from playback import frame_rates
+from runs import (
+    BYTES,
+    QUALITY,
+    Row,
+    Settings,
+    StepError,
+    add_options,
+    describe,
+    encode_and_score,
+    in_parallel,
+    keep,
+    score,
+    settings_of,
+)
+from weights import rewrite
+
+FIXED_CAMERAS = ("neural3d", "panoptic")  # layouts in which what moves is carved
+CLOSE = 0.5  # dB; nearer to the full method than this, a row needs all seeds
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table.
+
+    Attributes:
+        name: in files and on the command line.
+        title: in the table.
+        changes: ``--set`` arguments.
+        fixed_cameras: it means something before fixed cameras alone.
+    """
+
+    name: str
+    title: str
+    changes: tuple[str, ...] = ()
+    fixed_cameras: bool = False
+
+
+_NO_RATE = ("hyperprior=false", "adaptive_step=false")  # and lambda 0, see `arguments`
+STAGES = (
+    Variant(
+        "static",
+        "base: canonical space, no deformation",
+        ("model.coarse=false", "model.fine=false", "refine=false", "mover_instants=0", *_NO_RATE),
+    ),
+    Variant("coarse", "+ coarse deformation", ("model.fine=false", "refine=false", *_NO_RATE)),
+    Variant("fine", "+ fine deformation", ("refine=false", *_NO_RATE)),
+    Variant("rate", "+ rate-distortion optimisation", ("refine=false",)),
+    Variant("full", "+ refinement: the full method"),
+)
+SWITCHES = (
+    Variant("fixed-step", "step factors of Eq. 6 off", ("adaptive_step=false",)),
+    Variant("one-chunk", "f_g in one chunk, not four", ("chunks=1",)),
+    Variant("no-hyperprior", "hyperprior off", ("hyperprior=false",)),
+    Variant("plain-gradient", "refinement by the plain gradient", ("significance_weights=false",)),
+    Variant("ten-primitives", "ten primitives an anchor, not six", ("model.primitives=10",)),
+    Variant("decay", "learning rates decay from the start", ("lr_hold=0",)),
+    Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
+    Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
+    Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), fixed_cameras=True),
+)
+# Made from the full method's file, without training.
+INT8 = Variant("int8", "networks in 8 bits")
+PER_PRIMITIVE = Variant("per-primitive", "deformation networks run per primitive (speed alone)")
+DERIVED = (INT8, PER_PRIMITIVE)
+ROWS = (*STAGES, *SWITCHES, *DERIVED)
+
+DIFFERENCES = [
+    Column("title", "row"),
+    Column("runs", "runs"),
+    Column("psnr", "PSNR", ".2f"),
+    Column("psnr_change", "against full", "+.2f"),
+    Column("psnr_spread", "± over seeds", ".2f"),
+    Column("psnr_dynamic", "PSNR moving", ".2f"),
+    Column("psnr_dynamic_change", "against full", "+.2f"),
+    Column("ssim", "SSIM", ".4f"),
+    Column("bytes", "bytes", ",.0f"),
+    Column("bytes_change", "against full, %", "+.1f"),
+    Column("bits_per_coefficient", "bits/coeff.", ".2f"),
+    Column("anchors", "anchors", ",.0f"),
+    Column("fps", "fps", ".1f"),
+    Column("minutes", "train min", ".1f"),
+]
+_MEANS = ("psnr", "psnr_dynamic", "ssim", "bytes", "bits_per_coefficient", "anchors", "fps", "minutes")
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    args = _parse()
+    scenes = settings_of(args)
+    wanted = [row for row in ROWS if args.rows is None or row.name in args.rows.split(",")]
+    unknown = sorted(set((args.rows or "").split(",")) - {row.name for row in ROWS} - {""})
+    if unknown or "full" not in {row.name for row in wanted}:
+        names = ", ".join(row.name for row in ROWS)
+        sys.exit(f"error: --rows {args.rows}: give full and any others of {names}")
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+
+    def work(task: tuple[Settings, Variant, int]) -> Row:
+        return (derive if task[1] in DERIVED else run)(*task, args.output, args.force)
+
+    def note(row: Row) -> None:
+        rows.append(row)
+        write_tables(rows, scenes, args.output, args.jobs)
+
+    for seed in range(args.seeds):
+        tasks = [
+            (settings, variant, seed)
+            for settings in scenes
+            for variant in wanted
+            if _applies(variant, settings) and (seed == 0 or args.all_seeds or _is_close(rows, settings, variant))
+        ]
+        for part in ([t for t in tasks if t[1] not in DERIVED], [t for t in tasks if t[1] in DERIVED]):
+            in_parallel(args.jobs, work, part, note)
+    print((args.output / "ablation.md").read_text(encoding="utf-8"))
+    if any(row.get("error") for row in rows):
+        sys.exit(1)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, output="out/ablation", jobs=2)
+    parser.add_argument("--iterations", type=int, default=2000, help="training steps of a run (2000)")
+    parser.add_argument("--minutes", type=float, help="train for so long instead")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of a row (3)")
+    parser.add_argument("--all-seeds", action="store_true", help="of every row, not of the close ones alone")
+    parser.add_argument("--rows", help="names of rows, separated by commas; all of them otherwise")
+    args = parser.parse_args()
+    if args.minutes is not None:
+        args.iterations = None
+    return args
+
+
+def _applies(variant: Variant, settings: Settings) -> bool:
+    return not variant.fixed_cameras or detect_layout(Path(settings.capture)) in FIXED_CAMERAS
+
+
+def arguments(variant: Variant, seed: int) -> list[str]:
+    """What adcgs-encode is told for a row."""
+    given = [word for change in variant.changes for word in ("--set", change)]
+    no_rate = ["--lambda", "0"] if set(_NO_RATE) <= set(variant.changes) else []
+    return [*given, *no_rate, "--seed", str(seed)]
+
+
+def run(settings: Settings, variant: Variant, seed: int, output: Path, force: bool) -> Row:
+    """A row's run on one scene: its numbers, with ``scene``, ``row`` and ``seed``."""
+    settings = replace(settings, encode_args=(*settings.encode_args, *arguments(variant, seed)))
+    name = f"{settings.scene}/{variant.name}/{seed}"
+    return _named(keep(settings, output / name, force, name, encode_and_score), settings, variant, seed)
+
+
+def derive(settings: Settings, variant: Variant, seed: int, output: Path, force: bool) -> Row:
+    """A row that is made from the full method's file of the same seed."""
+    full = output / settings.scene / "full" / str(seed)
+    name = f"{settings.scene}/{variant.name}/{seed}"
+    settings = replace(settings, encode_args=(*settings.encode_args, *arguments(STAGES[-1], seed)))
+    force = force or not _newer(output / name, full / "scene.adc")
+
+    def measure(settings: Settings, folder: Path) -> Row:
+        if not (full / "scene.adc").exists():
+            raise StepError("the full method has no file")
+        if variant == INT8:
+            return _int8(settings, full, folder)
+        return _per_primitive(settings, full)
+
+    return _named(keep(settings, output / name, force, name, measure), settings, variant, seed)
+
+
+def _newer(folder: Path, file: Path) -> bool:
+    result = folder / "result.json"
+    return result.exists() and file.exists() and result.stat().st_mtime >= file.stat().st_mtime
+
+
+def _int8(settings: Settings, full: Path, folder: Path) -> Row:
+    file = folder / "scene.adc"
+    rewrite(full / "scene.adc", file, "int8")
+    scores = score(settings, folder, file)
+    return {"scene": settings.scene, **scores["mean"], "bytes": scores["bytes"]}
+
+
+def _per_primitive(settings: Settings, full: Path) -> Row:
+    """Frames per second alone; against the anchors' in the same process."""
+    rates = frame_rates(full / "scene.adc", settings.threads)
+    return {"scene": settings.scene, "fps": rates["by primitive"], "fps_by_anchor": rates["by anchor"]}
+
+
+def _named(row: Row, settings: Settings, variant: Variant, seed: int) -> Row:
+    return {**row, "scene": settings.scene, "row": variant.name, "seed": seed}
+
+
+def _is_close(rows: Sequence[Row], settings: Settings, variant: Variant) -> bool:
+    """Whether a row's first run came out near the full method's; what failed is not."""
+    first = {row["row"]: row.get("psnr") for row in rows if row["scene"] == settings.scene and row["seed"] == 0}
+    ours, full = first.get(variant.name), first.get("full")
+    return isinstance(ours, float) and isinstance(full, float) and abs(ours - full) < CLOSE
+
+
+def summarise(rows: Sequence[Row], scenes: Sequence[str]) -> list[Row]:
+    """One line per row of the table: means over seeds, then over scenes, of numbers and of differences to full.
+
+    A difference is between two runs of the same scene and seed. ``psnr_spread`` is the standard deviation of PSNR's
+    from seed to seed, in the root mean square over the scenes.
+    """
+    good = {(r["scene"], r["row"], r["seed"]): r for r in rows if not r.get("error")}
+    lines = []
+    for variant in ROWS:
+        keys = [key for key in good if key[1] == variant.name and key[0] in scenes]
+        if not keys:
+            continue
+        line: Row = {"row": variant.name, "title": variant.title, "runs": len(keys)}
+        pairs = [(key[0], good[key], good.get((key[0], "full", key[2]), {})) for key in keys]
+        for column in _MEANS:
+            line[column] = _mean((scene, _number(ours, column)) for scene, ours, _ in pairs)
+        for column in ("psnr", "psnr_dynamic"):
+            changes = [(scene, _difference(ours, full, column)) for scene, ours, full in pairs]
+            line[f"{column}_change"] = _mean(changes)
+            line[f"{column}_spread"] = _spread(changes)
+        line["bytes_change"] = _mean((scene, _percent(ours, full)) for scene, ours, full in pairs)
+        lines.append(line)
+    return lines
+
+
+def _playback(rows: Sequence[Row], scenes: Sequence[str]) -> list[str]:
+    """What the deformation per primitive is worth: both ways were timed in one process."""
+    of = [row for row in rows if row["row"] == PER_PRIMITIVE.name and row["scene"] in scenes]
+    rates = [(_number(row, "fps_by_anchor"), _number(row, "fps")) for row in of]
+    ratios = [anchors / primitives for anchors, primitives in rates if anchors and primitives]
+    if not ratios:
+        return []
+    return [f"Networks that run per anchor give {statistics.fmean(ratios):.1f} times the frame rate, in one process.\n"]
+
+
+def _number(row: Mapping[Any, Value], column: str) -> float | None:
+    value = row.get(column)
+    return value if isinstance(value, (int, float)) else None
+
+
+def _difference(ours: Mapping[Any, Value], full: Mapping[Any, Value], column: str) -> float | None:
+    a, b = _number(ours, column), _number(full, column)
+    return None if a is None or b is None else a - b
+
+
+def _percent(ours: Mapping[Any, Value], full: Mapping[Any, Value]) -> float | None:
+    a, b = _number(ours, "bytes"), _number(full, "bytes")
+    return None if a is None or b is None else 100 * (a / b - 1)
+
+
+def _by_scene(values: Iterable[tuple[Value, float | None]]) -> list[list[float]]:
+    """The numbers of each scene among (scene, number) pairs."""
+    found: dict[Value, list[float]] = {}
+    for scene, value in values:
+        if value is not None:
+            found.setdefault(scene, []).append(value)
+    return list(found.values())
+
+
+def _mean(values: Iterable[tuple[Value, float | None]]) -> float | None:
+    means = [statistics.fmean(numbers) for numbers in _by_scene(values)]
+    return statistics.fmean(means) if means else None
+
+
+def _spread(values: Iterable[tuple[Value, float | None]]) -> float | None:
+    variances = [statistics.variance(numbers) for numbers in _by_scene(values) if len(numbers) > 1]
+    return statistics.fmean(variances) ** 0.5 if variances else None
+
+
+def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path, jobs: int) -> None:
+    """ablation.csv with every run, ablation.md with a table per scene and one for their mean."""
+    known = {c.key: c for c in [Column("scene", ""), Column("row", ""), Column("seed", ""), *QUALITY, *BYTES]}
+    write_csv(output / "ablation.csv", rows, [*known.values(), Column("fps_by_anchor", ""), Column("error", "")])
+    text = [
+        f"{describe(settings[0], jobs)} 'Against full': to the full method on the same scene with the same seed, mean "
+        "over seeds; '±': standard deviation of that difference from seed to seed. Rows above 'the full method' add "
+        "up, those below change one thing each. Before rate-distortion optimisation steps are fixed, and channels are "
+        "coded with a mean and a deviation each. Frame rates are of a busy machine.\n"
+    ]
+    names = [one.scene for one in settings]
+    for title, chosen in [*((name, [name]) for name in names), *([("mean over scenes", names)] if names[1:] else [])]:
+        lines = summarise(rows, chosen)
+        shown = [c for c in DIFFERENCES if any(line.get(c.key) is not None for line in lines)]
+        text.append(f"### {title}\n\n{markdown(lines, shown)}")
+        text += _playback(rows, chosen)
+    text += [
+        f"**{row['scene']}, {row['row']}, seed {row['seed']} failed**: {row['error']}\n"
+        for row in rows
+        if row.get("error")
+    ]
+    (output / "ablation.md").write_text("\n".join(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Rate and distortion over lambda, beside other ways to keep the same frames: ``rate_distortion.py CAPTURES``.
+
+Every scene is encoded, decoded and evaluated on held-out views at four lambdas, and compared with
+
+- a single static model: the same program, deformation off (its best lambda is a guess: the default's 1e-3);
+- the training videos coded by AV1 and H.265 in the same bytes (videos.py: PSNR on training views, a bound);
+- the decoded scene as one SPZ file per frame of the clip (spz_frames.py; where the package gsply is installed).
+
+OUTPUT gets rd.csv (every scene, and the mean over scenes), rd.md, a rate-distortion plot per scene and for the mean
+like the paper's Figure 5, the allocation of bytes like its Figure 6, and a folder per run. It can be stopped and
+started again: what is there with the same settings is kept, and a training that was cut goes on.
+
+    python benchmarks/rate_distortion.py captures/ --only mutant,workshop --downscale mutant=2 --threads 1
+    python benchmarks/rate_distortion.py bd BEFORE/rd.csv AFTER/rd.csv
+
+The second line compares two such tables by Bjontegaard's differences (adcgs.evaluation.rd: PCHIP through quality and
+the logarithm of rate). The defaults take about 50 minutes for two scenes, with two runs at a time on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from adcgs.errors import OptionError
+from adcgs.evaluation.rd import Curve, bd_psnr, bd_rate, plot_allocation, plot_rd
+from adcgs.evaluation.tables import Column, Value, markdown, mean_row, read_csv, write_csv
+from runs import (
+    BYTES,
+    QUALITY,
+    SECTIONS,
+    Row,
+    Settings,
+    StepError,
+    add_options,
+    describe,
+    encode_and_score,
+    in_parallel,
+    keep,
+    settings_of,
+)
+from spz_frames import available as spz_available
+
+LAMBDAS = "3e-4,1e-3,3e-3,1e-2"
+STATIC_LAMBDA = "1e-3"
+OURS, STATIC, SPZ, VIDEOS = "adcgs", "static model", "SPZ per frame", ("AV1", "H.265")
+STATIC_ARGUMENTS = ("model.coarse=false", "model.fine=false", "mover_instants=0")
+HEAD = [Column("scene", "scene"), Column("method", "method"), Column("lambda", "lambda", "g")]
+TRAIN = Column("psnr_train", "PSNR on training views", ".2f")
+SHOWN = ("psnr", "psnr_dynamic", "ssim", "ms_ssim", "lpips", "st_lpips", "fps", "bytes", "anchors", "minutes")
+PERCENT = "BD-rate %"
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    if sys.argv[1:2] == ["bd"]:
+        compare_tables(sys.argv[2:])
+        return
+    args = _parse()
+    scenes, lambdas = settings_of(args), args.lambdas.split(",")
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+
+    def note(*found: Row) -> None:
+        rows.extend(found)
+        write_tables(rows, scenes, args.output, args.jobs)
+
+    methods = [(OURS, value) for value in lambdas] + [(STATIC, STATIC_LAMBDA)]
+    tasks = [(settings, *method) for settings in scenes for method in methods]
+    in_parallel(args.jobs, lambda task: run(*task, args.output, args.force), tasks, note)
+    if not args.no_baselines:
+        programs = [(settings, "videos") for settings in scenes]
+        programs += [(settings, "spz_frames") for settings in scenes if spz_available()]
+
+        def beside(task: tuple[Settings, str]) -> list[Row]:
+            return baseline(*task, lambdas, args.output, args.force)
+
+        in_parallel(args.jobs, beside, programs, lambda found: note(*found))
+    print((args.output / "rd.md").read_text(encoding="utf-8"))
+    if any(row.get("error") for row in rows):
+        sys.exit(1)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, output="out/rate_distortion", jobs=2)
+    parser.add_argument("--minutes", type=float, default=8.0, help="training time of a run (8)")
+    parser.add_argument("--iterations", type=int, help="train for so many steps instead")
+    parser.add_argument("--lambdas", default=LAMBDAS, help=f"separated by commas ({LAMBDAS})")
+    parser.add_argument("--no-baselines", action="store_true", help="no videos and no SPZ")
+    return parser.parse_args()
+
+
+def run(settings: Settings, method: str, value: str, output: Path, force: bool) -> Row:
+    """One lambda of one scene, of the whole method or of a static model."""
+    switches = [word for change in STATIC_ARGUMENTS for word in ("--set", change)] if method == STATIC else []
+    settings = replace(settings, encode_args=(*settings.encode_args, "--lambda", value, *switches))
+    folder = output / settings.scene / (f"lambda_{value}" if method == OURS else "static")
+    row = keep(settings, folder, force, f"{settings.scene}, {method}, lambda {value}", encode_and_score)
+    return {**row, "scene": settings.scene, "method": method, "lambda": float(value)}
+
+
+def baseline(settings: Settings, program: str, lambdas: Sequence[str], output: Path, force: bool) -> list[Row]:
+    """The rows of videos.py or spz_frames.py for the scene's files; made anew when a file is newer."""
+    folder = output / settings.scene
+    files = {folder / f"lambda_{value}" / "scene.adc": float(value) for value in lambdas}
+    files = {file: value for file, value in files.items() if file.exists()}
+    table = folder / f"{program}.csv"
+    try:
+        fresh = table.exists() and all(file.stat().st_mtime <= table.stat().st_mtime for file in files)
+        made = read_csv(table) if fresh and not force else []
+        if {row["of"] for row in made} != {str(file) for file in files}:
+            _run_program(program, settings, list(files), table)
+            made = read_csv(table)
+    except StepError as error:
+        return [{"scene": settings.scene, "method": program, "error": str(error)}]
+    rows: list[Row] = []
+    for row in made:
+        about = {key: value for key, value in row.items() if key != "of"}
+        rows.append({**about, "scene": settings.scene, "lambda": files[Path(str(row["of"]))]})
+    return rows
+
+
+def _run_program(program: str, settings: Settings, files: Sequence[Path], table: Path) -> None:
+    """A program beside this one, in a process of its own; its words go to a log beside the table."""
+    if not files:
+        raise StepError("there is no file to compare with")
+    script = Path(__file__).with_name(f"{program}.py")
+    line = [sys.executable, str(script), settings.capture, *map(str, files), "-o", str(table)]
+    print(f"{settings.scene}: {program}", file=sys.stderr)
+    with table.with_suffix(".log").open("w", encoding="utf-8") as log:
+        done = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        lines = table.with_suffix(".log").read_text(encoding="utf-8").strip().splitlines()
+        raise StepError(f"{program}.py ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
+
+
+def merged(rows: Sequence[Row]) -> list[Row]:
+    """One row per scene, method and lambda, and the mean over scenes of those that every scene has.
+
+    What videos.py says of our own files on training views joins their rows.
+    """
+    found: dict[tuple[Value, ...], Row] = {}
+    for row in rows:
+        found.setdefault((row["scene"], row["method"], row.get("lambda")), {}).update(row)
+    lines = list(found.values())
+    scenes = list(dict.fromkeys(row["scene"] for row in lines))
+    columns = [Column("scene", ""), *(Column(c.key, "") for c in _all_columns() if c.key not in ("scene", "lambda"))]
+    for method, value in dict.fromkeys((row["method"], row.get("lambda")) for row in lines):
+        of = [row for row in lines if (row["method"], row.get("lambda")) == (method, value) and not row.get("error")]
+        if len(scenes) > 1 and len(of) == len(scenes):
+            lines.append({**mean_row(of, columns), "method": method, "lambda": value})
+    return lines
+
+
+def _all_columns() -> list[Column]:
+    known = {c.key: c for c in [*HEAD, *QUALITY, TRAIN, *BYTES]}
+    return [*known.values(), Column("crf", "CRF"), Column("frames", "frames"), Column("error", "error")]
+
+
+def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path, jobs: int) -> None:
+    """rd.csv with every number; rd.md and the plots to look at."""
+    lines = merged(rows)
+    write_csv(output / "rd.csv", lines, _all_columns())
+    good = [row for row in lines if not row.get("error")]
+    text = [
+        f"{describe(settings[0], jobs)} The videos are measured on the training views that they were given, a bound "
+        "rather than a rival; our files' PSNR on the same views stands beside it.\n"
+        f"{'' if spz_available() else chr(10) + 'No SPZ: the package gsply is not installed.' + chr(10)}"
+    ]
+    for scene in dict.fromkeys(row["scene"] for row in good):
+        of = [row for row in good if row["scene"] == scene]
+        columns = [c for c in _all_columns() if c.key in {*SHOWN, "lambda", "method", "psnr_train", *SECTIONS, "rest"}]
+        shown = [c for c in columns if any(row.get(c.key) is not None for row in of)]
+        text.append(f"### {scene}\n\n{markdown(of, shown)}\n![rate and distortion](rd_{scene}.png)\n")
+        plot_rd(output / f"rd_{scene}.png", curves(of), title=str(scene))
+    allocations = {
+        str(scene): {
+            f"{row['lambda']:g}": {key: _bytes(row, key) for key in [*SECTIONS, "rest"]}
+            for row in good
+            if row["scene"] == scene and row["method"] == OURS and row.get("f_g") is not None
+        }
+        for scene in dict.fromkeys(row["scene"] for row in good)
+    }
+    if any(allocations.values()):
+        plot_allocation(output / "bytes.png", {scene: bars for scene, bars in allocations.items() if bars})
+        text.append("### where the bytes go\n\n![bytes by component](bytes.png)\n")
+    text += [f"**{r['scene']}, {r['method']} failed**: {r['error']}\n" for r in lines if r.get("error")]
+    (output / "rd.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def _bytes(row: Mapping[str, Value], key: str) -> float:
+    value = row.get(key)
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def curves(rows: Sequence[Row]) -> dict[str, Curve]:
+    """Lines of the plot: (kB, dB). SPZ, a hundred times as large, is left to the table."""
+
+    def points(method: str, column: str) -> Curve:
+        of = [(row.get("bytes"), row.get(column)) for row in rows if row["method"] == method]
+        return [(size / 1e3, quality) for size, quality in of if _is_number(size) and _is_number(quality)]  # type: ignore[operator,misc]
+
+    found = {
+        "adcgs, held-out views": points(OURS, "psnr"),
+        "static model, held-out views": points(STATIC, "psnr"),
+        "adcgs, training views": points(OURS, "psnr_train"),
+        **{f"{codec} of the training views": points(codec, "psnr_train") for codec in VIDEOS},
+    }
+    return {name: line for name, line in found.items() if line}
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, (int, float))
+
+
+# ---------------------------------------------------------------- Bjontegaard
+
+
+def compare_tables(words: Sequence[str]) -> None:
+    """The ``bd`` subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="rate_distortion.py bd", description="Average difference of two rd.csv: negative BD-rate is smaller."
+    )
+    parser.add_argument("anchor", type=Path, help="rd.csv to compare with")
+    parser.add_argument("test", type=Path, help="rd.csv to compare")
+    parser.add_argument("--metric", default="psnr", help="a column of the tables: psnr, psnr_dynamic, ssim, ms_ssim")
+    args = parser.parse_args(words)
+    print(markdown(bd_rows(read_csv(args.anchor), read_csv(args.test), args.metric), bd_columns(args.metric)))
+
+
+def bd_columns(metric: str) -> list[Column]:
+    """Of the table of differences."""
+    unit = " dB" if metric.startswith("psnr") else ""
+    quality = Column("quality", f"BD-{metric}{unit}", "+.3f")
+    return [Column("scene", "scene"), Column("rate", PERCENT, "+.2f"), quality, Column("note", "")]
+
+
+def bd_rows(anchor: Sequence[Row], test: Sequence[Row], metric: str) -> list[Row]:
+    """A row per scene that both tables have, and the mean of those that could be compared."""
+    lines: list[Row] = []
+    for scene in dict.fromkeys(row["scene"] for row in anchor):
+        first, second = (_curve(rows, scene, metric) for rows in (anchor, test))
+        if not second or scene == "mean":
+            continue
+        try:
+            lines.append({"scene": scene, "rate": bd_rate(first, second), "quality": bd_psnr(first, second)})
+        except OptionError as error:
+            lines.append({"scene": scene, "note": str(error)})
+    good = [line for line in lines if "note" not in line]
+    if len(good) > 1:
+        lines.append(mean_row(good, [Column("scene", ""), Column("rate", ""), Column("quality", "")]))
+    if not lines:
+        raise SystemExit(f"error: the tables have no scene with {metric} in common")
+    return lines
+
+
+def _curve(rows: Sequence[Row], scene: Value, metric: str) -> Curve:
+    of = [(row.get("bytes"), row.get(metric)) for row in rows if row["scene"] == scene and row["method"] == OURS]
+    return [(size, quality) for size, quality in of if _is_number(size) and _is_number(quality)]  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""One capture encoded, inspected and evaluated by the installed commands; results that are kept, and their tables.
+
+What the benchmarks over captures (scenes.py, ablation.py, rate_distortion.py) share. A run has a folder: its settings,
+the file, every command's report and log. A result that is there with the same settings is not measured again, and a
+training that was interrupted goes on. Whether the code has changed since is not noticed: give another OUTPUT then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from adcgs.errors import AdcError
+from adcgs.evaluation.tables import Column, Value
+from adcgs.scene import detect_layout
+
+Row = dict[str, Value]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+QUALITY = [
+    Column("scene", "scene"),
+    Column("size", "size"),
+    Column("views", "views"),
+    Column("psnr", "PSNR", ".2f"),
+    Column("psnr_dynamic", "PSNR moving", ".2f"),
+    Column("psnr_foreground", "PSNR foregr.", ".2f"),
+    Column("ssim", "SSIM", ".4f"),
+    Column("ms_ssim", "MS-SSIM", ".4f"),
+    Column("lpips", "LPIPS", ".4f"),
+    Column("st_lpips", "ST-LPIPS", ".4f"),
+    Column("psnr_model", "PSNR in memory", ".2f"),
+    Column("psnr_loss", "lost by coding", ".3f"),
+    Column("fps", "fps", ".1f"),
+]
+BYTES = [
+    Column("scene", "scene"),
+    Column("bytes", "bytes", ",.0f"),
+    Column("positions", "positions", ",.0f"),
+    Column("f_v", "f_v + hyper", ",.0f"),
+    Column("f_g", "f_g", ",.0f"),
+    Column("sigma", "Sigma", ",.0f"),
+    Column("color", "C", ",.0f"),
+    Column("networks", "networks", ",.0f"),
+    Column("rest", "cameras, header", ",.0f"),
+    Column("anchors", "anchors", ",.0f"),
+    Column("bits_per_coefficient", "bits/coeff.", ".2f"),
+    Column("minutes", "train min", ".1f"),
+    Column("iterations", "steps", ",.0f"),
+]
+SECTIONS = {
+    "positions": ("positions",),
+    "f_v": ("f_v", "hyper"),
+    "f_g": ("f_g",),
+    "sigma": ("sigma",),
+    "color": ("color",),
+    "networks": ("networks", "entropy"),
+}
+MODEL_VIEWS = 20  # adcgs-encode measures its model in memory on at most so many, evenly spread
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a result depends on; a result with other settings is not reused."""
+
+    capture: str
+    minutes: float | None
+    iterations: int | None
+    downscale: float
+    threads: int
+    encode_args: tuple[str, ...]
+    st_lpips: bool
+
+    @property
+    def scene(self) -> str:
+        """The capture's name."""
+        return Path(self.capture).name
+
+
+class StepError(Exception):
+    """A command ended with an error; the message is its last line."""
+
+
+def add_options(parser: argparse.ArgumentParser, output: str, jobs: int) -> None:
+    """What every benchmark over captures can be told."""
+    parser.add_argument("captures", type=Path, help="folder of captures, or one capture")
+    parser.add_argument("--only", help="names of scenes, separated by commas")
+    parser.add_argument("--downscale", nargs="+", action="extend", default=[], metavar="NAME=N", help="size per scene")
+    parser.add_argument("--jobs", type=int, default=jobs, choices=(1, 2), help=f"runs at a time ({jobs})")
+    parser.add_argument("--threads", type=int, help="threads of each command (the machine's by --jobs)")
+    parser.add_argument("--extra-encode-args", default="", metavar="ARGS", help="one string, for adcgs-encode")
+    parser.add_argument("--st-lpips", action="store_true", help="measure ST-LPIPS as well")
+    parser.add_argument("--force", action="store_true", help="run again what is already there")
+    parser.add_argument("-o", "--output", type=Path, default=Path(output))
+
+
+def settings_of(args: argparse.Namespace) -> list[Settings]:
+    """One for each capture that was asked for."""
+    captures = find_captures(args.captures, args.only)
+    downscales = find_downscales(args.downscale, [c.name for c in captures])
+    return [
+        Settings(
+            capture=str(capture.resolve()),
+            minutes=None if args.iterations else args.minutes,
+            iterations=args.iterations,
+            downscale=downscales.get(capture.name, 1.0),
+            threads=args.threads or max(1, (os.cpu_count() or 1) // args.jobs),
+            encode_args=tuple(shlex.split(args.extra_encode_args)),
+            st_lpips=args.st_lpips,
+        )
+        for capture in captures
+    ]
+
+
+def find_captures(folder: Path, only: str | None) -> list[Path]:
+    """The captures in a folder, by name; or the folder itself where it is one."""
+    candidates = [folder] if _is_capture(folder) else sorted(p for p in folder.glob("*") if _is_capture(p))
+    wanted = None if only is None else {name.strip() for name in only.split(",")}
+    chosen = [path for path in candidates if wanted is None or path.name in wanted]
+    missing = sorted((wanted or set()) - {path.name for path in chosen})
+    if missing or not chosen:
+        names = ", ".join(path.name for path in candidates) or "none"
+        sys.exit(f"error: {folder}: no capture {', '.join(missing)}; there are: {names}")
+    return chosen
+
+
+def _is_capture(path: Path) -> bool:
+    try:
+        return path.is_dir() and bool(detect_layout(path))
+    except AdcError:
+        return False
+
+
+def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for pair in pairs:
+        name, _, factor = pair.partition("=")
+        try:
+            found[name] = float(factor)
+        except ValueError:
+            sys.exit(f"error: --downscale {pair}: give NAME=N, such as {names[0]}=2")
+    return found
+
+
+def in_parallel(
+    jobs: int,
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    note: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """The results of all tasks, in their order, ``jobs`` at a time; ``note`` is told each after those before it."""
+    results = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(work, tasks):
+            note(result)
+            results.append(result)
+    return results
+
+
+def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:
+    """A run's row: from an earlier run with the same settings, or measured; ``error`` says what went wrong."""
+    stated = json.loads(json.dumps(asdict(settings)))
+    if force or read_json(folder / "settings.json") != stated:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(stated, indent=1), encoding="utf-8")
+    earlier = read_json(folder / "result.json")
+    if earlier is not None:
+        print(f"{name}: results are there", file=sys.stderr)
+        return dict(earlier)
+    print(f"{name}: started {time.strftime('%H:%M')}", file=sys.stderr)
+    try:
+        row = measure(settings, folder)
+    except StepError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return {"scene": settings.scene, "error": str(error)}
+    (folder / "result.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
+    reached = f"{row['psnr']:.2f} dB in {row['bytes']} bytes" if "psnr" in row else f"{row['fps']:.1f} fps"
+    print(f"{name}: {reached}, {time.strftime('%H:%M')}", file=sys.stderr)
+    return row
+
+
+def encode(settings: Settings, folder: Path) -> dict[str, Any]:
+    """adcgs-encode's report on FOLDER/scene.adc, which is made if it is not there; a training that was cut goes on."""
+    report = read_json(folder / "encode.json")
+    if report is not None:
+        return dict(report)
+    length = (
+        ["--minutes", str(settings.minutes)]
+        if settings.iterations is None
+        else ["--iterations", str(settings.iterations)]
+    )
+    resume = ["--resume"] if (folder / "scene.adc.checkpoint").exists() else []
+    options = [*length, *size_of(settings), *threads_of(settings), *resume, *settings.encode_args]
+    return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
+
+
+def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:
+    """adcgs-eval's report on a file of the capture."""
+    extra = ["--st-lpips"] if settings.st_lpips else []
+    size = size_of(settings)
+    return command("eval", file, settings.capture, *size, *threads_of(settings), *extra, *options, log=folder)
+
+
+def encode_and_score(settings: Settings, folder: Path) -> Row:
+    """A run without pictures."""
+    report = encode(settings, folder)
+    file = folder / "scene.adc"
+    sizes = command("inspect", file, log=folder)
+    return make_row(settings.scene, report, sizes, score(settings, folder, file))
+
+
+def size_of(settings: Settings) -> list[str]:
+    """The option for the size of the views."""
+    return ["--downscale", str(settings.downscale)]
+
+
+def threads_of(settings: Settings) -> list[str]:
+    """The option for the number of threads."""
+    return ["--threads", str(settings.threads)]
+
+
+def describe(settings: Settings, jobs: int) -> str:
+    """How the runs of a table were made."""
+    length = f"{settings.iterations} steps" if settings.iterations else f"{settings.minutes:g} minutes"
+    extra = f", `{shlex.join(settings.encode_args)}`" if settings.encode_args else ""
+    return (
+        f"{length} of training a run{extra}; {settings.threads} thread(s) a command, {jobs} run(s) at a time, "
+        f"{platform.machine()}, {os.cpu_count()} cores. Measured from the decoded file on held-out views. PSNR in dB; "
+        "'moving': over the pixels that change before a fixed camera."
+    )
+
+
+def command(verb: str, *arguments: object, log: Path, cwd: Path | None = None, name: str = "") -> dict[str, Any]:
+    """Run adcgs-VERB with --json; its report, which also goes to VERB.json, as its stderr does to VERB.log.
+
+    Raises:
+        StepError: with the command's last line.
+    """
+    program = Path(sys.executable).with_name(f"adcgs-{verb}")
+    line = [str(program), *map(str, arguments), "--json"]
+    name = name or verb
+    with (log / f"{name}.log").open("w", encoding="utf-8") as stderr:
+        done = subprocess.run(line, stdout=subprocess.PIPE, stderr=stderr, cwd=cwd, text=True, check=False)
+    if done.returncode:
+        lines = (log / f"{name}.log").read_text(encoding="utf-8").strip().splitlines()
+        raise StepError(f"adcgs-{verb} ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
+    report = json.loads(done.stdout)
+    (log / f"{name}.json").write_text(done.stdout, encoding="utf-8")
+    return dict(report)
+
+
+def make_row(
+    name: str, report: Mapping[str, Any], sizes: Mapping[str, Any], scores: Mapping[str, Any]
+) -> dict[str, Value]:
+    """A table row from the commands' reports."""
+    row: dict[str, Value] = {
+        "scene": name,
+        "size": f"{scores['width']}x{scores['height']}",
+        "views": f"{len(scores['views'])} {scores['split']}",
+        **scores["mean"],
+        "bytes": scores["bytes"],
+        **component_bytes(sizes["components"]),
+        "anchors": sizes["anchors"],
+        "bits_per_coefficient": bits_per_coefficient(sizes),
+        **{key: report.get(key) for key in ("minutes", "iterations", "psnr_model")},
+    }
+    if report.get("psnr_model") is not None:
+        same = [scores["views"][i]["psnr"] for i in evenly(len(scores["views"]), MODEL_VIEWS)]
+        row["psnr_loss"] = report["psnr_model"] - sum(same) / len(same)
+    return row
+
+
+def component_bytes(components: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Bytes of each of :data:`SECTIONS`, and the rest."""
+    totals = dict.fromkeys([*SECTIONS, "rest"], 0)
+    for component in components:
+        family = component["name"].split(".")[0]
+        family = "f_g" if family.startswith("f_g_") else family
+        key = next((k for k, names in SECTIONS.items() if family in names), "rest")
+        totals[key] += component["bytes"]
+    return totals
+
+
+def bits_per_coefficient(sizes: Mapping[str, Any]) -> float:
+    """Bits of f_v, f_g, Sigma and C, the hyperprior's included, over the number of those coefficients."""
+    coded = [c for c in sizes["components"] if c["coefficients"] and c["name"] != "positions"]
+    coefficients = sum(c["coefficients"] for c in coded if c["name"] != "hyper")
+    return 8 * sum(c["bytes"] for c in coded) / (sizes["anchors"] * coefficients)
+
+
+def evenly(count: int, limit: int) -> list[int]:
+    """At most ``limit`` indices, evenly spread over ``count``."""
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(limit, count)).round())]
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is none, or it is cut."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

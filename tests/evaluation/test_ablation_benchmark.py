@@ -1,0 +1,91 @@
+"""benchmarks/ablation.py: rows are settings that adcgs-encode takes; differences are between equals."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from adcgs.training import TrainingConfig
+from adcgs.training.overrides import apply, parse_assignments
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def ablation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("ablation")
+
+
+def row(scene: str, name: str, seed: int, psnr: float, size: int = 1000) -> dict[str, Any]:
+    return {"scene": scene, "row": name, "seed": seed, "psnr": psnr, "bytes": size, "ssim": 0.9, "fps": 10.0}
+
+
+def test_every_row_is_another_configuration_that_can_be_set(ablation: ModuleType) -> None:
+    configs = {
+        variant.name: apply(TrainingConfig(), parse_assignments(variant.changes))
+        for variant in ablation.ROWS
+        if variant not in ablation.DERIVED
+    }
+    assert configs.pop("full") == TrainingConfig()
+    assert all(config != TrainingConfig() for config in configs.values())
+    assert len(set(map(str, configs.values()))) == len(configs)
+
+
+def test_the_papers_stages_each_add_one_thing(ablation: ModuleType) -> None:
+    names = [variant.name for variant in ablation.STAGES]
+    assert names == ["static", "coarse", "fine", "rate", "full"]
+    changes = [set(variant.changes) for variant in ablation.STAGES]
+    assert all(later < earlier for earlier, later in pairwise(changes))
+    assert [("--lambda" in ablation.arguments(v, 0)) for v in ablation.STAGES] == [True, True, True, False, False]
+
+
+def test_differences_are_to_the_full_method_of_the_same_scene_and_seed(ablation: ModuleType) -> None:
+    rows = [
+        row("a", "full", 0, 30.0), row("a", "full", 1, 31.0), row("b", "full", 0, 20.0),
+        row("a", "decay", 0, 29.0, 900), row("a", "decay", 1, 30.4, 900), row("b", "decay", 0, 20.2, 1100),
+        {**row("b", "rate", 0, 10.0), "error": "no"},
+    ]  # fmt: skip
+    full, decay = ablation.summarise(rows, ["a", "b"])
+    assert (full["psnr"], full["psnr_change"], full["runs"]) == (pytest.approx((30.5 + 20) / 2), 0.0, 3)
+    assert decay["psnr_change"] == pytest.approx(((-1.0 - 0.6) / 2 + 0.2) / 2)  # over seeds, then over scenes
+    assert decay["bytes_change"] == pytest.approx(0.0)
+    assert decay["psnr_spread"] == pytest.approx(0.08**0.5)  # of -1 and -0.6; b has one seed
+    assert ablation.summarise(rows, ["b"])[1]["psnr_spread"] is None
+
+
+def test_only_close_rows_need_more_seeds(ablation: ModuleType) -> None:
+    rows = [row("a", "full", 0, 30.0), row("a", "decay", 0, 29.6), row("a", "static", 0, 20.0)]
+
+    class Settings:
+        scene = "a"
+
+    close = [v.name for v in ablation.ROWS if ablation._is_close(rows, Settings, v)]
+    assert close == ["full", "decay"]
+
+
+def test_runs_are_kept_and_tables_written(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "transforms_train.json").write_text("{}")
+    ran = []
+
+    def measured(settings: Any, folder: Path) -> dict[str, Any]:
+        ran.append(settings.encode_args)
+        return {"psnr": 30.0 - len(ran) % 2, "bytes": 1000, "fps": 5.0}
+
+    monkeypatch.setattr(ablation, "encode_and_score", measured)
+    options = ["--rows", "full,one-chunk,no-movers", "--seeds", "2", "--all-seeds", "--jobs", "1"]
+    monkeypatch.setattr("sys.argv", ["ablation.py", str(tmp_path), *options, "-o", str(tmp_path / "out")])
+    for _ in range(2):  # the second time everything is there
+        ablation.main()
+    assert sorted(ran) == sorted(
+        [("--seed", "0"), ("--seed", "1"), ("--set", "chunks=1", "--seed", "0"), ("--set", "chunks=1", "--seed", "1")]
+    )
+    assert "f_g in one chunk" in capsys.readouterr().out
+    assert len((tmp_path / "out" / "ablation.csv").read_text().splitlines()) == 5

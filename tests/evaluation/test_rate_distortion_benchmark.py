@@ -1,0 +1,168 @@
+"""benchmarks/rate_distortion.py and videos.py: tables that join, curves that are what they say, codecs in a budget."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from adcgs.gaussians import Gaussians
+from adcgs.scene import load_scene
+
+from ..captures import write_rig
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("rate_distortion")
+
+
+@pytest.fixture
+def videos(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("videos")
+
+
+def row(scene: str, value: float, size: int, psnr: float, method: str = "adcgs") -> dict[str, Any]:
+    return {"scene": scene, "method": method, "lambda": value, "bytes": size, "psnr": psnr}
+
+
+def curve(scene: str, scale: float = 1.0) -> list[dict[str, Any]]:
+    return [row(scene, 10.0**-k, int(scale * 1000 * 2**k), 28.0 + k) for k in range(4)]
+
+
+def test_what_is_said_of_a_file_elsewhere_joins_its_row(program: ModuleType) -> None:
+    about = {"scene": "a", "method": "adcgs", "lambda": 1e-3, "bytes": 8000, "psnr_train": 33.0}
+    video = {"scene": "a", "method": "AV1", "lambda": 1e-3, "bytes": 7900, "psnr_train": 40.0}
+    lines = program.merged([*curve("a"), about, video])
+    assert len(lines) == 5
+    assert lines[3]["psnr"] == 31.0
+    assert lines[3]["psnr_train"] == 33.0
+    found = program.curves(lines)
+    assert found["AV1 of the training views"] == [(7.9, 40.0)]
+    assert found["adcgs, training views"] == [(8.0, 33.0)]
+    assert sorted(found["adcgs, held-out views"]) == [(1.0, 28.0), (2.0, 29.0), (4.0, 30.0), (8.0, 31.0)]
+
+
+def test_the_mean_is_over_lambdas_that_every_scene_has(program: ModuleType) -> None:
+    lines = program.merged([*curve("a"), *curve("b", 3.0)[:2]])
+    means = [line for line in lines if line["scene"] == "mean"]
+    assert [(line["lambda"], line["bytes"], line["psnr"]) for line in means] == [(1.0, 2000, 28.0), (0.1, 4000, 29.0)]
+
+
+def test_bd_of_two_tables(program: ModuleType) -> None:
+    """At equal quality the second table takes half of scene a's bytes and three quarters of scene b's."""
+    before = [*curve("a"), *curve("b"), *curve("mean")]
+    after = [*curve("a", 0.5), *curve("b", 0.75)]
+    lines = program.bd_rows(before, after, "psnr")
+    assert [(line["scene"], line["rate"]) for line in lines] == [
+        ("a", pytest.approx(-50)), ("b", pytest.approx(-25)), ("mean", pytest.approx(-37.5))
+    ]  # fmt: skip
+    assert lines[0]["quality"] == pytest.approx(1.0)  # twice the bytes are a decibel in these curves
+
+
+def test_curves_that_cannot_be_compared_say_why(program: ModuleType) -> None:
+    after = [row("a", 1e-3, 5000, 10.0), row("a", 1e-2, 2000, 9.0)]
+    (line,) = program.bd_rows(curve("a"), after, "psnr")
+    assert "share no" in line["note"]
+    with pytest.raises(SystemExit, match="no scene with ssim"):
+        program.bd_rows(curve("a"), after, "ssim")
+
+
+def test_tables_and_plots_are_written(program: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("scipy")
+    parts = dict.fromkeys([*program.SECTIONS, "rest"], 500)
+    rows = [{**one, **parts} for one in curve("a")]
+    settings = program.Settings("captures/a", 1.0, None, 1.0, 1, (), False)
+    failed = {"scene": "a", "method": "static model", "lambda": 1e-3, "error": "it broke"}
+    program.write_tables([*rows, failed], [settings], tmp_path, 1)
+    assert (tmp_path / "rd_a.png").stat().st_size > 5000
+    assert (tmp_path / "bytes.png").stat().st_size > 5000
+    text = (tmp_path / "rd.md").read_text()
+    assert "**a, static model failed**: it broke" in text
+    assert "![bytes by component](bytes.png)" in text
+
+
+def test_baselines_are_made_again_when_a_file_is_newer(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a" / "lambda_1e-3" / "scene.adc"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"file")
+    made = []
+
+    def run(name: str, settings: Any, files: list[Path], table: Path) -> None:
+        made.append(files)
+        table.write_text(f"method,bytes,psnr_train,of\nAV1,4,40.5,{files[0]}\n")
+
+    monkeypatch.setattr(program, "_run_program", run)
+    settings = program.Settings("captures/a", 1.0, None, 1.0, 1, (), False)
+    asked = (settings, "videos", ["1e-3", "1e-2"], tmp_path, False)
+    row = {"scene": "a", "method": "AV1", "bytes": 4, "psnr_train": 40.5, "lambda": 1e-3}
+    assert program.baseline(*asked) == program.baseline(*asked) == [row]
+    assert made == [[file]]  # there is no file of the other lambda
+    later = (tmp_path / "a" / "videos.csv").stat().st_mtime + 10
+    os.utime(file, (later, later))
+    program.baseline(*asked)
+    assert len(made) == 2
+
+
+def test_a_rig_is_one_video_per_camera_within_the_bytes(videos: ModuleType, tmp_path: Path) -> None:
+    scene = load_scene(write_rig(tmp_path, cameras=4))
+    found = videos.Videos(scene)
+    assert [len(clip) for clip in found.clips] == [7, 7, 7]
+    assert all(len({f.camera_id for f in clip}) == 1 for clip in found.clips)
+    for codec in videos.CODECS:
+        small, large = found.within(codec, 6_000), found.within(codec, 20_000)
+        assert small[1] <= 6_000 < large[1] <= 20_000
+        assert 20 < small[2] < large[2] < 60
+        if small[0] > codec.crf[0]:
+            assert found.at(codec, small[0] - 1)[0] > 6_000, "a better quality would have fitted"
+
+
+def test_a_moving_camera_is_one_video_in_order_of_time(videos: ModuleType, balls: Path) -> None:
+    (clip,) = videos.clips(load_scene(balls))
+    times = [frame.time for frame in clip]
+    assert times == sorted(times)
+    assert len(times) == 12
+
+
+def test_gaussians_come_back_from_spz_as_exact_as_it_stores_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("gsply")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    spz = importlib.import_module("spz_frames")
+    torch.manual_seed(0)
+    quaternions = torch.nn.functional.normalize(torch.randn(50, 4), dim=1)
+    quaternions = quaternions * quaternions[:, :1].sign()
+    given = Gaussians(
+        torch.rand(50, 3) * 2 - 1, quaternions, torch.rand(50, 3) * 0.05 + 0.01, torch.rand(50), torch.rand(50, 3)
+    )
+    assert spz.write(given, tmp_path / "frame.spz") == (tmp_path / "frame.spz").stat().st_size > 0
+    back = spz.read(tmp_path / "frame.spz")
+    turned = back.quaternions * back.quaternions[:, :1].sign()
+    assert float((back.means - given.means).abs().max()) < 2.0**-16
+    assert float((back.scales / given.scales).log().abs().max()) < 1 / 16
+    assert float((back.opacities - given.opacities).abs().max()) < 1 / 128
+    assert float((back.colors - given.colors).abs().max()) < 1 / 128
+    assert float((turned - quaternions).abs().max()) < 0.01
+
+
+def test_pictures_of_odd_and_small_sizes_come_back_whole(videos: ModuleType) -> None:
+    ramp = np.linspace(0, 255, 45 * 31).astype(np.uint8).reshape(31, 45, 1).repeat(3, 2)
+    for codec in videos.CODECS:
+        size, data = videos.encode([ramp, ramp], codec, codec.crf[0], 25)
+        decoded = list(videos.decode(data))
+        assert 0 < size < len(data)
+        assert len(decoded) == 2
+        assert np.abs(decoded[1][:31, :45].astype(int) - ramp).mean() < 3
