@@ -27,7 +27,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("refine_from", "refine_until", "noise_from", "rate_from", "freeze_positions_at"), _SHARE),
     **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background"), _SHARE),
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
-    **dict.fromkeys(("lr_heads", "lr_deformation", "lr_time", "lr_entropy"), _POSITIVE),
+    **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy"), _POSITIVE),
 }
 
 
@@ -91,7 +91,8 @@ class TrainingConfig:
     lr_color: float = 7.5e-3
     lr_features: float = 2.5e-3
     lr_heads: float = 2e-3
-    lr_deformation: float = 1e-3
+    lr_coarse: float = 5e-4
+    lr_fine: float = 1e-3
     lr_time: float = 5e-3
     lr_entropy: float = 2e-3
 

@@ -33,12 +33,11 @@ class AnchorOptimiser:
             "color": config.lr_color * scale,
         }
         groups = [{"params": [getattr(model, name)], "lr": rate, "name": name} for name, rate in rates.items()]
-        deformation = [
-            net.parameters() for net in (getattr(model, "coarse_net", None), getattr(model, "fine_net", None)) if net
-        ]
+        nets = {name: getattr(model, f"{name}_net", None) for name in ("coarse", "fine")}
         networks = {
             "heads": (list(model.predict_net.parameters()), config.lr_heads * scale),
-            "deformation": ([p for net in deformation for p in net], config.lr_deformation * scale),
+            "coarse": (list(nets["coarse"].parameters()) if nets["coarse"] else [], config.lr_coarse * scale),
+            "fine": (list(nets["fine"].parameters()) if nets["fine"] else [], config.lr_fine * scale),
             "time": ([model.z], config.lr_time * scale),
             "entropy": (list(entropy.parameters()), config.lr_entropy),
         }
