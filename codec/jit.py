@@ -65,7 +65,8 @@ def _source_digest(room: Path) -> str:
     """Of the kernels' folder, and of what kernels of other folders may be made of."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in (here / "jit.py", here / "render" / "simd.py", *sorted(room.glob("*.py"))):
+    shared = (here / "jit.py", here / "render" / "simd.py", *sorted((here / "vectors").glob("*.py")))
+    for path in (*shared, *sorted(room.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
