@@ -29,7 +29,7 @@ from typing import Any
 
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
-from playback import frame_rates
+from per_primitive import frame_rates
 from runs import (
     BYTES,
     QUALITY,

@@ -1,9 +1,14 @@
-"""Frames per second of a file by anchors and per primitive: ``python benchmarks/playback.py FILE [--threads N]``.
+"""Frames per second of playback: ``python benchmarks/playback.py [FILE] [--threads N] [--csv FOLDER] [--json]``.
 
-The paper's claim is that deformation networks which run once per anchor make playback 3 to 8 times faster. So the
-file's own scene is drawn twice, in one run: as it is, and with the same networks run for each primitive, as methods
-without anchors do (the fine network's last layer then has outputs for one primitive instead of K; its weights are
-drawn at random, since speed alone is measured).
+A frame is what ``adcgs-decode`` counts: deformation of the anchors at the frame's instant, projection, rasterization,
+and the clamp to [0, 1]. Prediction is made once for all frames; reading, writing PNGs and video are not counted. Scenes
+are synthetic (see ``step.py``), with the model's default sizes: six primitives to an anchor, splats of about three
+pixels at 400x400 that grow with the image.
+
+Two more measurements of the same run. Anchors against primitives: the same networks are evaluated once per primitive,
+as a method without anchors has to, compiled and in torch; the paper claims 3 to 8 times the frame rate. Start-up: a
+process of its own from its start to the first frame of FILE (by default a small one of ``bitstream_spec``), with the
+kernels in the cache; imports are most of it.
 """
 
 from __future__ import annotations
@@ -15,81 +20,165 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from adcgs.model import AnchorModel
+import adcgs
+import numpy as np
+import torch
+from adcgs.features import Features
+from adcgs.gaussians import Gaussians
+from adcgs.model import AnchorModel, ModelConfig, Primitives
+from adcgs.render import render
+from heldout import write_csv
+from step import camera, synthetic_model, tensors
+from timing import medians
+from torch import Tensor
 
-INSTANTS = 24
+SIZES = ((400, 400), (800, 800), (1920, 1080))
+ANCHORS = (1_000, 4_000, 10_000)
+FILE = Path(__file__).parents[1] / "bitstream_spec" / "conformance" / "valid" / "walk_int8.adc"
+FIRST_FRAME = """
+import sys, time
+started = float(sys.argv[2])
+from adcgs.decode import open_scene
+scene = open_scene(sys.argv[1])
+scene.render(scene.views[0].camera, 0.5).numpy()
+print(time.time() - started)
+"""
 
 
-def frame_rates(file: Path, threads: int) -> dict[str, float]:
-    """``by anchor`` and ``by primitive``, in frames per second; measured in a process of its own."""
-    line = [sys.executable, __file__, str(file), "--threads", str(threads), "--json"]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout))
+def instants() -> Iterator[float]:
+    """No two frames show the same one."""
+    while True:
+        yield from np.linspace(0, 1, 997).tolist()
 
 
-def measure(file: Path, threads: int) -> dict[str, float]:
-    """The same, in this process."""
-    import torch
-    from adcgs.decode import open_scene
-    from adcgs.render import RasterSettings, render
+class Player:
+    """A model that shows one instant after the other."""
 
-    decoded = open_scene(file, threads=threads)
-    model = decoded.model
-    camera, settings = decoded.views[0].camera, RasterSettings(near=decoded.header.near)
-    background = torch.tensor(decoded.header.background)
-    rates = {}
+    def __init__(self, model: AnchorModel, primitives: Primitives, plain: bool = False) -> None:
+        self.features = model.features
+        self.primitives = primitives
+        self.deform = model.deform_plain if plain else model.deform
+        self.times = instants()
+
+    def deformed(self) -> Gaussians:
+        with torch.inference_mode():
+            return self.deform(self.features, self.primitives, next(self.times))
+
+    def frame(self, view: adcgs.Camera) -> Tensor:
+        with torch.inference_mode():
+            return render(self.deformed(), view, torch.zeros(3)).image.clamp(0, 1)
+
+
+def predicted(model: AnchorModel) -> Primitives:
     with torch.inference_mode():
-        primitives = model.predict(model.features)
-        single = per_primitive(model)
-        singles = type(primitives)(*(v.flatten(0, 1)[:, None].contiguous() for v in vars(primitives).values()))
-        for name, net, rows in (("by anchor", model, primitives), ("by primitive", single, singles)):
-            times = []
-            for k in range(INSTANTS + 2):
-                start = time.perf_counter()
-                render(net.deform(net.features, rows, k / (INSTANTS + 1)), camera, background, settings)
-                times.append(time.perf_counter() - start)
-            rates[name] = 1 / statistics.median(times[2:])
-    return rates
+        return model.predict(model.features)
 
 
 def per_primitive(model: AnchorModel) -> AnchorModel:
-    """A model with an anchor for each primitive of ``model``: what a deformation without anchors has to evaluate."""
-    import torch
-    from adcgs.features import Features
-    from adcgs.model import AnchorModel
-
+    """The same networks with one anchor per primitive: what a deformation without anchors has to evaluate."""
+    config = dataclasses.replace(model.config, primitives=1)
     k = model.config.primitives
 
-    def repeated(value: torch.Tensor) -> torch.Tensor:
+    def repeated(value: Tensor) -> Tensor:
         return value.detach().repeat_interleave(k, dim=0)
 
     f_g = model.f_g.detach().flatten(0, 1)[:, None]
     features = Features(repeated(model.f_v), f_g, repeated(model.sigma), repeated(model.color))
-    config = dataclasses.replace(model.config, primitives=1)
-    single = AnchorModel(config, repeated(model.positions), features, folded=model.z is None)
-    if config.coarse:
-        single.coarse_net.load_state_dict(model.coarse_net.state_dict())
-    if config.fine:
-        torch.nn.init.normal_(single.fine_net.last.weight, std=0.003)
+    single = AnchorModel(config, repeated(model.positions), features)
+    single.coarse_net.load_state_dict(model.coarse_net.state_dict())
+    torch.nn.init.normal_(single.fine_net.last.weight, std=0.003)
     return single
+
+
+def frame_rates(sizes: tuple[tuple[int, int], ...], anchors: tuple[int, ...], repeats: int) -> list[dict[str, object]]:
+    """A row for every number of anchors and size."""
+    rows: list[dict[str, object]] = []
+    for count in anchors:
+        model = synthetic_model(ModelConfig(), count)
+        player = Player(model, predicted(model))
+        steps: dict[str, Callable[[], object]] = {"deformation": player.deformed}
+        for width, height in sizes:
+            view = dataclasses.replace(camera(height), width=width, cx=width / 2)
+            steps[f"{width}x{height}"] = lambda view=view, player=player: player.frame(view)
+        times = medians(steps, repeats)
+        deformation = times.pop("deformation")
+        for size, frame in times.items():
+            row = {"anchors": count, "primitives": count * model.config.primitives, "size": size}
+            rows.append({**row, "deformation_ms": deformation, "frame_ms": frame, "fps": round(1e3 / frame, 1)})
+    return rows
+
+
+def against_primitives(anchors: int, primitives: int, size: int, repeats: int) -> list[dict[str, object]]:
+    """Deformation and frames by anchors and by primitives, each compiled and in torch."""
+    model = synthetic_model(ModelConfig(primitives=primitives), anchors)
+    rows = predicted(model)
+    single = per_primitive(model)
+    singles = Primitives(*(value.flatten(0, 1)[:, None].contiguous() for value in tensors(rows)))
+    view = camera(size)
+    steps: dict[str, Callable[[], object]] = {}
+    for path in ("compiled", "torch"):
+        for unit, net, found in (("anchor", model, rows), ("primitive", single, singles)):
+            player = Player(net, found, plain=path == "torch")
+            steps[f"{path}, {unit}, deformation"] = player.deformed
+            steps[f"{path}, {unit}, frame"] = lambda player=player: player.frame(view)
+    times = medians(steps, repeats)
+    found_rows: list[dict[str, object]] = []
+    for path in ("compiled", "torch"):
+        row: dict[str, object] = {"networks": path, "anchors": anchors, "primitives": anchors * primitives}
+        for part in ("deformation", "frame"):
+            by_anchor, by_primitive = (times[f"{path}, {unit}, {part}"] for unit in ("anchor", "primitive"))
+            row |= {f"{part}_by_anchor_ms": by_anchor, f"{part}_by_primitive_ms": by_primitive}
+            row[f"{part}_ratio"] = round(by_primitive / by_anchor, 2)
+        found_rows.append(row)
+    return found_rows
+
+
+def start_up(file: Path, repeats: int) -> float:
+    """Seconds from the start of a process to the first frame, a median; the first one loads what a disk has to give."""
+    seconds = []
+    for _ in range(repeats + 1):
+        command = [sys.executable, "-c", FIRST_FRAME, str(file), str(time.time())]
+        seconds.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return round(statistics.median(seconds[1:]), 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="alone on stdout")
+    parser.add_argument("file", type=Path, nargs="?", default=FILE, help="whose first frame is waited for")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--csv", type=Path, help="folder for playback.csv and anchors_against_primitives.csv")
+    parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
-    rates = measure(options.file, options.threads)
+    torch.set_num_threads(options.threads)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    rates = frame_rates(SIZES, ANCHORS, options.repeats)
+    say(f"{options.threads} threads; deformation, projection, rasterization, clamp")
+    for row in rates:
+        who = f"{row['anchors']:>6} anchors, {row['primitives']:>6} splats, {row['size']:>9}"
+        parts = f"{row['frame_ms']:.1f} ms, {row['deformation_ms']:.1f} of it deformation"
+        say(f"{who}: {row['fps']:6.1f} frames per second ({parts})")
+    versus = against_primitives(5_000, 10, 400, options.repeats)
+    for row in versus:
+        gains = f"{row['frame_ratio']} times the frame rate, deformation alone {row['deformation_ratio']} times"
+        say(f"networks {row['networks']}, 5,000 anchors against their 50,000 primitives, 400x400: {gains}")
+    seconds = start_up(options.file, 3)
+    say(f"start-up: {seconds:.2f} s from the process's start to the first frame of {options.file.name}")
+    if options.csv is not None:
+        options.csv.mkdir(parents=True, exist_ok=True)
+        for row in rates:
+            row["threads"] = options.threads
+        write_csv(options.csv / "playback.csv", rates)
+        write_csv(options.csv / "anchors_against_primitives.csv", versus)
     if options.json:
-        print(json.dumps(rates))
-        return
-    ratio = rates["by anchor"] / rates["by primitive"]
-    print(", ".join(f"{name} {rate:.1f} fps" for name, rate in rates.items()) + f": {ratio:.1f} times")
+        document = {"threads": options.threads, "frames": rates, "anchors_against_primitives": versus}
+        print(json.dumps({**document, "start_up_s": seconds}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Times a training step by part, and playback: ``python benchmarks/step.py [--threads N] [--json]``.
+"""Times a training step by part: ``python benchmarks/step.py [--threads N] [--json]``.
 
 The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen
 at 400x400, with deformation networks that already move things. A step does what ``adcgs.training`` does: quantise with
@@ -7,8 +7,8 @@ on its own, since training adds it every few steps. Parts are timed apart, each 
 ``whole step`` is timed in one piece, on one thread and on all in turns. The model is also timed by its definition in
 torch, without compiled kernels.
 
-Playback deforms and draws one instant after another. For the paper's claim that anchors make it 3 to 8 times
-faster, the same networks are also run once per primitive, 50,000 times where anchors need 5,000.
+Several views of an instant share quantisation, prediction and deformation, so a view of a step of four costs less
+than a step of one; what is left of the ratio of their times is the rasterizer's and the loss's.
 
 Times are medians after warm-up; ``--clock cpu`` counts the process's own seconds, for a machine that is busy.
 """
@@ -164,54 +164,6 @@ class Step:
         return steps
 
 
-def per_primitive(model: AnchorModel) -> AnchorModel:
-    """The same networks with one anchor per primitive: what a deformation without anchors has to evaluate."""
-    config = dataclasses.replace(model.config, primitives=1)
-    k = model.config.primitives
-
-    def repeated(value: Tensor) -> Tensor:
-        return value.detach().repeat_interleave(k, dim=0)
-
-    f_g = model.f_g.detach().flatten(0, 1)[:, None]
-    features = Features(repeated(model.f_v), f_g, repeated(model.sigma), repeated(model.color))
-    single = AnchorModel(config, repeated(model.positions), features)
-    single.coarse_net.load_state_dict(model.coarse_net.state_dict())
-    torch.nn.init.normal_(single.fine_net.last.weight, std=0.003)
-    return single
-
-
-def playback(
-    config: ModelConfig, anchors: int, size: int, repeats: int, clock: Callable[[], float]
-) -> dict[str, dict[str, float]]:
-    """Milliseconds of an instant and frames per second: by anchors and by primitives, compiled and in torch."""
-    model = synthetic_model(config, anchors)
-    single = per_primitive(model)
-    with torch.inference_mode():
-        primitives = model.predict(model.features)
-        singles = Primitives(*(value.flatten(0, 1)[:, None].contiguous() for value in tensors(primitives)))
-        view, background = camera(size), torch.zeros(3)
-        instants = iter(np.linspace(0, 1, 100_000))
-        steps: dict[str, Callable[[], object]] = {}
-        for name, net, rows in (("by anchor", model, primitives), ("by primitive", single, singles)):
-            for path, deform in (("compiled", net.deform), ("torch", net.deform_plain)):
-
-                def deformed(net: AnchorModel = net, rows: Primitives = rows, deform: Callable = deform) -> Gaussians:  # type: ignore[type-arg]
-                    found: Gaussians = deform(net.features, rows, float(next(instants)))
-                    return found
-
-                steps[f"{name}, {path}: deformation"] = deformed
-                steps[f"{name}, {path}: frame"] = lambda deformed=deformed: render(deformed(), view, background)
-        times = medians(steps, repeats, clock)
-    return {
-        name: {
-            "deformation_ms": times[f"{name}: deformation"],
-            "frame_ms": times[f"{name}: frame"],
-            "fps": round(1e3 / times[f"{name}: frame"], 1),
-        }
-        for name in (f"by {unit}, {path}" for unit in ("anchor", "primitive") for path in ("compiled", "torch"))
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -244,6 +196,7 @@ def main() -> None:
         "whole step": step.whole,
         "whole step, with rate": lambda: step.whole(True),
         "whole step, 2 views": lambda: step.whole(views=2),
+        "whole step, 4 views": lambda: step.whole(views=4),
     }
     counts = sorted({1, options.threads})
     whole = by_threads(steps, counts, options.repeats, clock)
@@ -256,6 +209,10 @@ def main() -> None:
     for name, value in whole[options.threads].items():
         alone = whole[1][name]
         say(f"{name:<24}         {value:7.2f}  on one thread {alone:7.2f}: {alone / value:.2f} times as long")
+    all_threads = whole[options.threads]
+    amortised = {n: all_threads[f"whole step, {n} views"] / n / all_threads["whole step"] for n in (2, 4)}
+    shares = ", ".join(f"{n} views {share:.2f}" for n, share in amortised.items())
+    say(f"time for each view, in times a step of one: {shares}")
     extra = {kind: rate[f"quantisation {kind}"] for kind in ("forward", "backward")}
     say(f"{'quantisation with rate':<24} forward {extra['forward']:7.2f}  backward {extra['backward']:7.2f}")
     definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation"))}
@@ -268,15 +225,8 @@ def main() -> None:
         "whole_one_thread": whole[1],
         "rate": extra,
         "definition": definition,
+        "per_view": amortised,
     }
-
-    results["playback"] = frames = playback(config, options.anchors, options.size, options.repeats, clock)
-    for name, values in frames.items():
-        deformation, frame, fps = values["deformation_ms"], values["frame_ms"], values["fps"]
-        say(f"{name:<24} deformation {deformation:7.2f}  frame {frame:7.2f}  {fps:6.1f} fps")
-    for path in ("compiled", "torch"):
-        ratio = frames[f"by anchor, {path}"]["fps"] / frames[f"by primitive, {path}"]["fps"]
-        say(f"anchors against primitives, {path}: {ratio:.1f} times the frame rate")
     if options.json:
         print(json.dumps(results))
 

@@ -1,6 +1,7 @@
 """Compiled kernels, where their machine code is kept between runs, and the threads that run them.
 
-Imports numba: import it where a kernel is about to run, not at a package's import.
+Imports numba: import it where a kernel is about to run, not at a package's import. That also sets what glibc does with
+freed memory (:mod:`.memory`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ import numba
 from numba import types
 from numba.core import event
 from numba.extending import intrinsic
+
+from .memory import keep_freed_memory
+
+keep_freed_memory()
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Any:
@@ -65,7 +70,8 @@ def _source_digest(room: Path) -> str:
     """Of the kernels' folder, and of what kernels of other folders may be made of."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in (here / "jit.py", here / "render" / "simd.py", *sorted(room.glob("*.py"))):
+    shared = (here / "jit.py", here / "render" / "simd.py", *sorted((here / "vectors").glob("*.py")))
+    for path in (*shared, *sorted(room.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

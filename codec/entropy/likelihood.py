@@ -141,45 +141,52 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         import numpy as np
 
+        from ..jit import run, thread_count
+        from ..vectors.arrays import PaddedRows, counter, flat, whole
         from . import kernels
 
-        f, out = f.contiguous(), out.contiguous()
-        values, rounded, by_f, by_sigma, by_step = (torch.empty_like(f) for _ in range(5))
-        bits = kernels.forward(
-            *(x.detach().numpy() for x in (f, out)),
-            mean_at,
-            sigma_at,
-            *(x.detach().contiguous().view(-1).numpy() for x in (log_factor, log_q, m, s, s.log())),
-            np.array([LOG_SIGMA_MIN, LOG_SIGMA_MAX, TAIL_MASS, TAIL_WIDTH], np.float32),
-            noise,
-            np.uint32(_seed() if noise else 0),
-            *(x.numpy() for x in (values, rounded, by_f, by_sigma, by_step)),
+        count, columns = f.shape
+        constants = torch.stack([log_q.exp(), log_q, m, s, s.log()])
+        limits = np.array([LOG_SIGMA_MIN, LOG_SIGMA_MAX, TAIL_MASS, 1.0 / TAIL_WIDTH], np.float32)
+        rows = PaddedRows(count, kernels.BLOCK)
+        values, rounded, bits = rows(columns), rows(columns), np.empty(-(-count // kernels.BLOCK))
+        seed = _seed() if noise else 0
+        tables = (flat(log_factor), flat(constants), limits)
+        ctx.common = (out.shape[1], mean_at, sigma_at, *tables, columns, count, noise, seed)
+        run(
+            kernels.forward,
+            (flat(f), flat(out), *ctx.common, counter(), whole(values), whole(rounded), bits),
+            max(1, min(thread_count(), bits.size)),
         )
-        ctx.save_for_backward(values - f, rounded - f, by_f, by_sigma, by_step, s)
-        ctx.layout = (mean_at, sigma_at, out.shape[1])
-        return values, rounded, torch.tensor(bits, dtype=torch.float32)
+        ctx.save_for_backward(f, out)
+        return values, rounded, f.new_tensor(bits.sum())
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         import numpy as np
 
+        from ..jit import run, thread_count
+        from ..vectors.arrays import CHUNKS, PaddedRows, counter, flat, whole
         from . import kernels
 
-        g_values, g_rounded, g_bits = gradients
-        error, rounding, by_f, by_sigma, by_step, s = ctx.saved_tensors
-        mean_at, sigma_at, width = ctx.layout
-        count, columns = error.shape
-        g_f, g_out = torch.empty_like(error), torch.zeros(count, width)
-        g_factor, g_q = torch.empty(count), torch.zeros(columns)
-        kernels.backward(
-            *(x.contiguous().numpy() for x in (g_values, g_rounded)),
-            np.float32(g_bits),
-            *(x.contiguous().numpy() for x in (error, rounding, by_f, by_sigma, by_step, s)),
-            mean_at,
-            sigma_at,
-            *(x.numpy() for x in (g_f, g_out, g_factor, g_q)),
-        )
-        return g_f, g_out, g_factor[:, None], g_q, None, None, None, None, None
+        by_values, by_rounded, by_bits = gradients
+        f, out = ctx.saved_tensors
+        count, columns = f.shape
+        rows = PaddedRows(count, kernels.BLOCK)
+        by_f, by_factor = rows(columns), rows()
+        by_out = torch.zeros(rows.padded, out.shape[1])[:count]
+        by_q = np.zeros((max(1, min(CHUNKS, rows.padded // kernels.BLOCK)), columns), np.float32)
+        run(
+            kernels.backward,
+            (
+                flat(f), flat(out), *ctx.common, counter(), flat(by_values), flat(by_rounded), np.float32(by_bits),
+                *map(whole, (by_f, by_out, by_factor)), by_q,
+            ),
+            min(thread_count(), len(by_q)),
+        )  # fmt: skip
+        by_log_q = torch.from_numpy(by_q.sum(axis=0))
+        return by_f, by_out, by_factor[:, None], by_log_q, None, None, None, None, None
 
 
 class _FusedNoise(torch.autograd.Function):
@@ -189,16 +196,20 @@ class _FusedNoise(torch.autograd.Function):
     def forward(ctx: Any, f: Tensor, step: Tensor) -> Tensor:
         import numpy as np
 
+        from ..jit import run, thread_count
+        from ..vectors.arrays import counter
         from . import kernels
 
         f, step = f.contiguous(), step.contiguous()
         values, noise = torch.empty_like(f), torch.empty_like(f)
-        seed = np.uint32(_seed())
-        kernels.add_noise(*(x.detach().numpy() for x in (f, step)), seed, values.numpy(), noise.numpy())
+        inputs = (f.detach().numpy(), step.detach().numpy(), np.uint32(_seed()))
+        threads = max(1, min(thread_count(), len(f) // kernels.BLOCK))
+        run(kernels.add_noise, (*inputs, counter(), values.numpy(), noise.numpy()), threads)
         ctx.save_for_backward(noise)
         return values
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         (noise,) = ctx.saved_tensors
         (g_values,) = gradients

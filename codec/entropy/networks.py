@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..vectors.dispatch import fusable
+
 INPUT_LIMIT = 16.0  # the smallest real value at which a 16-bit input saturates
 HIDDEN_UNIT = 1024  # fixed-point 1.0 of a hidden activation
 HIDDEN_LIMIT = 32767.0 / HIDDEN_UNIT
@@ -24,7 +26,17 @@ class ContextNetwork(nn.Module):
             self.last.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs), about unit scale, to (N, outputs)."""
+        """(N, inputs), about unit scale, to (N, outputs). On a CPU compiled kernels compute :meth:`plain`."""
+        layers = (self.first, self.second, self.last)
+        weights = tuple(value for layer in layers for value in (layer.weight, layer.bias))
+        if not fusable([self], (x, *weights)):
+            return self.plain(x)
+        from . import fused
+
+        return fused.context_network(x, weights)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """The definition of :meth:`forward`, in torch: any device, any float type."""
         h1 = _hidden(nn.functional.leaky_relu(self.first(x), SLOPE))
         h2 = _hidden(h1 + nn.functional.leaky_relu(self.second(h1), SLOPE))
         out: Tensor = self.last(h2)

@@ -10,6 +10,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from ..vectors.dispatch import fusable
+
 _SCALE = 4.0  # eta starts with a spread of a few steps
 
 
@@ -32,17 +34,36 @@ class FactorisedPrior(nn.Module):
         self.bottleneck.register_buffer("quantiles", quantiles)
 
     def probability(self, eta: Tensor) -> Tensor:
-        """Mass of (eta - 1/2, eta + 1/2) at integers eta (N, C), same shape."""
-        return self._likelihood(eta, noise=False)
+        """Mass of (eta - 1/2, eta + 1/2), eta (N, C), same shape."""
+        mass: Tensor = self.bottleneck._likelihood(eta.t()[:, None])[0]  # (C, 1, N)
+        return self.bottleneck.likelihood_lower_bound(mass)[:, 0].t()
 
     def bits(self, eta: Tensor, noise: bool) -> Tensor:
-        """Total bits of round(eta), eta (N, C); with ``noise`` the gradient is that of noisy values' bits."""
-        rounded = -torch.log2(self._likelihood(eta, noise=False)).sum()
-        if not noise:
+        """Total bits of round(eta), eta (N, C); with ``noise`` the gradient is that of noisy values' bits.
+
+        On a CPU compiled kernels compute :meth:`bits_plain`, with noise of their own.
+        """
+        found = self.bottleneck
+        layers = (*found.matrices, *found.biases, *found.factors)
+        if not fusable([self], (eta, *layers)):
+            return self.bits_plain(eta, torch.rand_like(eta) - 0.5 if noise else None)
+        from . import fused
+
+        return fused.prior_bits(eta, self.channel_rows(), noise)
+
+    def bits_plain(self, eta: Tensor, noise: Tensor | None) -> Tensor:
+        """The definition of :meth:`bits`, by CompressAI in torch, with given noise (N, C) in [-1/2, 1/2), or none."""
+        rounded = -torch.log2(self.probability(torch.round(eta))).sum()
+        if noise is None:
             return rounded
-        noisy = -torch.log2(self._likelihood(eta, noise=True)).sum()
+        noisy = -torch.log2(self.probability(eta + noise)).sum()
         return noisy + (rounded - noisy).detach()
 
-    def _likelihood(self, eta: Tensor, noise: bool) -> Tensor:
-        _, likelihood = self.bottleneck(eta.t()[None], training=noise)  # (1, C, N)
-        return likelihood[0].t()
+    def channel_rows(self) -> Tensor:
+        """(C, P) of what each channel's density is made, as ``prior_kernels`` takes it."""
+        found, parts = self.bottleneck, []
+        for i, matrix in enumerate(found.matrices):
+            parts += [nn.functional.softplus(matrix), found.biases[i]]
+            if i < len(found.factors):
+                parts.append(torch.tanh(found.factors[i]))
+        return torch.cat([part.flatten(1) for part in parts], 1)

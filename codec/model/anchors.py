@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from ..features import Features
 from ..gaussians import Gaussians
+from ..vectors.dispatch import fusable
 from . import quaternion
 from .config import ModelConfig
-from .dispatch import fusable
 from .networks import COLOR, OFFSET, OPACITY, ROTATION, SCALE, PredictionNetwork, TimedMLP, knot_parameter
 from .position_code import position_code
 

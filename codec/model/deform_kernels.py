@@ -13,7 +13,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..jit import fetch_add, kernel
-from .layers import (
+from ..vectors.layers import (
     COLUMNS,
     add_row_sums,
     clear,
@@ -24,8 +24,8 @@ from .layers import (
     rows_from_columns,
     weight_gradient,
 )  # fmt: skip
-from .vector import LANES, Code, Flag, Floats, Vec, Whole, emitted
-from .vector_math import (
+from ..vectors.vector import LANES, Code, Flag, Floats, Vec, Whole, emitted
+from ..vectors.vector_math import (
     add,
     clamp,
     conjugate,

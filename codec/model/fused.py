@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..jit import run, thread_count
+from ..vectors.arrays import CHUNKS, PaddedRows, concatenate, counter, flat, split, whole
 from . import deform_kernels, predict_kernels
 from .config import ModelConfig
 from .position_code import frequencies
 
-# Partial sums of the weights' gradients: by the number of blocks, so that no result depends on that of threads.
-_CHUNKS = 16
 Bounds = tuple[float, float]
 Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -52,43 +51,6 @@ def _wants_gradient(tensors: tuple[Tensor, ...]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def _flat(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's values as a contiguous array; its own memory where it is contiguous already."""
-    return tensor.detach().contiguous().numpy().reshape(-1)
-
-
-def _concatenate(weights: tuple[Tensor, ...]) -> NDArray[Any]:
-    return np.concatenate([_flat(weight) for weight in weights]) if weights else np.empty(0, np.float32)
-
-
-def _split(flat: NDArray[Any], like: tuple[Tensor, ...]) -> list[Tensor]:
-    """The inverse of :func:`_concatenate`."""
-    ends = np.cumsum([weight.numel() for weight in like])
-    parts = zip(like, ends, strict=True)
-    return [torch.from_numpy(flat[end - weight.numel() : end]).view(weight.shape) for weight, end in parts]
-
-
-class _Empty:
-    """Uninitialised rows for whole blocks, of which the caller sees the first ``count``."""
-
-    def __init__(self, count: int, block: int) -> None:
-        self.count = count
-        self.padded = -(-count // block) * block
-
-    def __call__(self, *shape: int) -> Tensor:
-        return torch.empty(self.padded, *shape)[: self.count]
-
-
-def _whole(tensor: Tensor) -> NDArray[Any]:
-    """The rows of :class:`_Empty` with those that hang over, which kernels write too."""
-    size = tensor.untyped_storage().nbytes() // 4
-    return tensor.detach().as_strided((size,), (1,)).numpy()
-
-
-def _counter() -> NDArray[np.int64]:
-    return np.zeros(8, np.int64)  # a cache line of its own
-
-
 class _Predict(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -98,16 +60,16 @@ class _Predict(torch.autograd.Function):
         count, primitives = len(f_v), sizes[2]
         block = predict_kernels.block_anchors(primitives)
         ld, blocks = predict_kernels.leading(block * primitives), -(-count // block)
-        empty = _Empty(count, block)
+        empty = PaddedRows(count, block)
         offsets, log_scales, quaternions = empty(primitives, 3), empty(primitives, 3), empty(primitives, 4)
         inverse_lengths, colors, logits = empty(primitives), empty(primitives, 3), empty(primitives)
-        ctx.weights = _concatenate(weights)
+        ctx.weights = concatenate(weights)
         ctx.common = sizes, bounds, count, block, ld
         run(
             predict_kernels.predict,
             (
-                *map(_flat, (f_v, f_g, sigma, color)), ctx.weights, *ctx.common, _counter(),
-                *map(_whole, (offsets, log_scales, quaternions, inverse_lengths, colors, logits)),
+                *map(flat, (f_v, f_g, sigma, color)), ctx.weights, *ctx.common, counter(),
+                *map(whole, (offsets, log_scales, quaternions, inverse_lengths, colors, logits)),
             ),
             min(thread_count(), blocks),
         )  # fmt: skip
@@ -120,19 +82,19 @@ class _Predict(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         f_v, f_g, sigma, offsets, quaternions, inverse_lengths, *weights = ctx.saved_tensors
         _, _, count, block, _ = ctx.common
-        empty = _Empty(count, block)
+        empty = PaddedRows(count, block)
         by_inputs = empty(f_v.shape[1]), empty(*f_g.shape[1:]), empty(6), empty(3)
-        chunks = min(_CHUNKS, -(-count // block))
+        chunks = min(CHUNKS, -(-count // block))
         sums = np.zeros((chunks, len(ctx.weights)), np.float32)
         run(
             predict_kernels.predict_gradient,
             (
-                *map(_flat, (f_v, f_g, sigma)), ctx.weights, *ctx.common, _counter(),
-                *map(_flat, (offsets, quaternions, inverse_lengths, *gradients)), *map(_whole, by_inputs), sums,
+                *map(flat, (f_v, f_g, sigma)), ctx.weights, *ctx.common, counter(),
+                *map(flat, (offsets, quaternions, inverse_lengths, *gradients)), *map(whole, by_inputs), sums,
             ),
             min(thread_count(), chunks),
         )  # fmt: skip
-        return (None, None, None, *by_inputs, *_split(sums.sum(axis=0), tuple(weights)))
+        return (None, None, None, *by_inputs, *split(sums.sum(axis=0), tuple(weights)))
 
 
 class _Deform(torch.autograd.Function):
@@ -144,18 +106,18 @@ class _Deform(torch.autograd.Function):
         rows, weights = tensors[:5], tensors[5:]
         count, (_, primitives, width) = len(positions), sizes
         block = deform_kernels.BLOCK
-        blocks, empty = -(-count // block), _Empty(count, block)
+        blocks, empty = -(-count // block), PaddedRows(count, block)
         found = empty(primitives, 3), empty(primitives, 4), empty(primitives, 3), empty(primitives), empty(primitives, 3)
         size = deform_kernels.state_layout(width, 6 * len(frequencies), *switches[:2])[-1]
         states = torch.empty(blocks * size if keep else 0)
         parts = weights[: 6 * switches[0]], weights[6 * switches[0] :]
-        ctx.flat_weights = tuple(map(_concatenate, parts))
+        ctx.flat_weights = tuple(map(concatenate, parts))
         ctx.common = frequencies, sizes, switches, bounds, count
         run(
             deform_kernels.deform,
             (
-                _flat(f_v), _flat(positions), *ctx.flat_weights, *ctx.common, _counter(), keep, _flat(states),
-                *map(_flat, rows), *map(_whole, found),
+                flat(f_v), flat(positions), *ctx.flat_weights, *ctx.common, counter(), keep, flat(states),
+                *map(flat, rows), *map(whole, found),
             ),
             min(thread_count(), blocks),
         )  # fmt: skip
@@ -171,17 +133,17 @@ class _Deform(torch.autograd.Function):
         f_v, states, *saved = ctx.saved_tensors
         weights = saved[6:]
         _, (n_v, primitives, _), (coarse, _, _, _), _, count = ctx.common
-        empty = _Empty(count, deform_kernels.BLOCK)
+        empty = PaddedRows(count, deform_kernels.BLOCK)
         by_rows = empty(primitives, 3), empty(primitives, 3), empty(primitives, 4), empty(primitives, 3), empty(primitives)
         by_positions, by_f_v = empty(3), empty(n_v) if coarse else None
-        chunks = min(_CHUNKS, -(-count // deform_kernels.BLOCK))
+        chunks = min(CHUNKS, -(-count // deform_kernels.BLOCK))
         sums = np.zeros((chunks, sum(map(len, ctx.flat_weights))), np.float32)
         run(
             deform_kernels.deform_gradient,
             (
-                _flat(f_v), *ctx.flat_weights, *ctx.common, _counter(), *map(_flat, (states, *saved[:6], *gradients)),
-                *map(_whole, (*by_rows, by_positions)), np.empty(0, np.float32) if by_f_v is None else _whole(by_f_v), sums,
+                flat(f_v), *ctx.flat_weights, *ctx.common, counter(), *map(flat, (states, *saved[:6], *gradients)),
+                *map(whole, (*by_rows, by_positions)), np.empty(0, np.float32) if by_f_v is None else whole(by_f_v), sums,
             ),
             min(thread_count(), chunks),
         )  # fmt: skip
-        return (None, None, None, None, None, by_f_v, by_positions, *by_rows, *_split(sums.sum(axis=0), tuple(weights)))
+        return (None, None, None, None, None, by_f_v, by_positions, *by_rows, *split(sums.sum(axis=0), tuple(weights)))

@@ -13,7 +13,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ..jit import fetch_add, kernel
-from .layers import (
+from ..vectors.layers import (
     COLUMNS,
     add_layer,
     add_row_sums,
@@ -26,8 +26,8 @@ from .layers import (
     rows_from_columns,
     weight_gradient,
 )  # fmt: skip
-from .vector import LANES, Code, Floats, Vec, Whole, emitted
-from .vector_math import add, clamp, existing, exp, unit, unit_gradient, within
+from ..vectors.vector import LANES, Code, Floats, Vec, Whole, emitted
+from ..vectors.vector_math import add, clamp, existing, exp, unit, unit_gradient, within
 
 HEADS = 14  # rows of the last layer: offset 3, log scale 3, quaternion 4, colour 3, logit 1
 _LOG_SCALE, _QUATERNION, _COLOR, _LOGIT = 3, 6, 10, 13

@@ -13,6 +13,7 @@ from ..camera import Camera
 from ..errors import OptionError
 from ..gaussians import Gaussians
 from ..jit import run, thread_count
+from ..vectors.arrays import counter, flat
 from . import blending, projection, tiling
 from .layout import CHUNKS, TILE, pack, padded_channels, row_stride
 from .simd import LANES
@@ -40,11 +41,6 @@ def render_cpu(gaussians: Gaussians, camera: Camera, background: Tensor, setting
         return again.sum_pairs(again.blend(for_training=True)[2])
 
     return Render(image, alpha, means2d, frame.radii, weights)
-
-
-def flat(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's values as a contiguous array; its own memory where it is contiguous already."""
-    return tensor.detach().contiguous().numpy().reshape(-1)
 
 
 def aligned(size: int) -> NDArray[np.float32]:
@@ -85,7 +81,7 @@ class Frame:
         boxes = np.empty(self.count, np.int64)
         tile_counts, pair_counts = np.zeros((CHUNKS, tiles), np.int32), np.empty(CHUNKS, np.int64)
         self._run(
-            projection.project, *self.geometry, self.colors, self.channels, self.table, _counter(),
+            projection.project, *self.geometry, self.colors, self.channels, self.table, counter(),
             self.rows, self.stride, depths, self.radii.numpy(), flat(self.means2d), boxes,
             self.tiles_x, self.tiles_y, tile_counts, pair_counts,
         )  # fmt: skip
@@ -98,7 +94,7 @@ class Frame:
         self.pair_bounds[self.count] = self.pairs
         self.entries = np.empty(4 * self.pairs, np.int32)
         self._run(
-            tiling.fill_tiles, self.rows, self.stride, depths.view(np.int32), boxes, self.tiles_x, _counter(),
+            tiling.fill_tiles, self.rows, self.stride, depths.view(np.int32), boxes, self.tiles_x, counter(),
             tile_counts, pair_starts, self.pair_bounds, self.entries,
         )  # fmt: skip
         # The longest lists first: no thread is left with a long one at the end.
@@ -112,7 +108,7 @@ class Frame:
         weights = np.empty(self.pairs if for_training else 0, np.float32)
         self._run(
             blending.blend, self.rows, self.stride, self.table, self.channels, self.background, self.width, self.height,
-            self.tiles_x, _counter(), self.schedule, self.tile_starts, self.entries, self.splats, self.places,
+            self.tiles_x, counter(), self.schedule, self.tile_starts, self.entries, self.splats, self.places,
             flat(image), flat(alpha), weights,
         )  # fmt: skip
         del self.entries
@@ -121,7 +117,7 @@ class Frame:
     def sum_pairs(self, values: NDArray[np.float32]) -> Tensor:
         """(M,) the pairs' values, summed by primitive."""
         sums = torch.empty(self.count)
-        self._run(tiling.sum_pairs, _counter(), self.pair_bounds, self.places, values, sums.numpy())
+        self._run(tiling.sum_pairs, counter(), self.pair_bounds, self.places, values, sums.numpy())
         return sums
 
     def gradients(
@@ -132,14 +128,14 @@ class Frame:
         pair_rows = aligned(self.pairs * pair_stride)
         self._run(
             blending.blend_gradient, self.rows, self.stride, self.table, self.channels, self.background, self.width,
-            self.height, self.tiles_x, _counter(), self.schedule, self.tile_starts, self.splats,
+            self.height, self.tiles_x, counter(), self.schedule, self.tile_starts, self.splats,
             flat(image), flat(alpha), flat(image_gradient), flat(alpha_gradient), pair_rows, pair_stride,
         )  # fmt: skip
         # The kernel writes whole vectors of primitives; what hangs over is cut off.
         widths = {"means": 3, "quaternions": 4, "scales": 3, "opacities": 1, "colors": self.channels, "means2d": 2}
         out = {name: torch.empty(self.count + LANES, width) for name, width in widths.items()}
         self._run(
-            projection.pull_back, *self.geometry, self.channels, self.table, _counter(), self.rows, self.stride,
+            projection.pull_back, *self.geometry, self.channels, self.table, counter(), self.rows, self.stride,
             self.pair_bounds, self.places, pair_rows, pair_stride, *(flat(value) for value in out.values()),
         )  # fmt: skip
         out = {name: value[: self.count] for name, value in out.items()}
@@ -148,10 +144,6 @@ class Frame:
 
     def _run(self, kernel: Any, *args: Any) -> None:
         run(kernel, args, self.threads)
-
-
-def _counter() -> NDArray[np.int64]:
-    return np.zeros(8, np.int64)  # a cache line of its own
 
 
 class _Rasterize(torch.autograd.Function):

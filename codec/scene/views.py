@@ -74,9 +74,12 @@ class Views:
         image = self.image(frame, downscale)
         if not self.has_alpha:
             return np.divide(image, 255, dtype=np.float32)
+        from .compositing import composite
+
         behind = self.background if background is None else np.asarray(background, np.float32)
-        values = np.divide(image, 255, dtype=np.float32)
-        return values[..., :3] * values[..., 3:] + behind * (1 - values[..., 3:])
+        out = np.empty((*image.shape[:2], 3), np.float32)
+        composite(image.reshape(-1), behind, out.reshape(-1))
+        return out
 
     def transformed(self, similarity: Similarity) -> tuple[Frame, ...]:
         """The frames with their cameras moved to another space."""

@@ -13,12 +13,19 @@ import numpy as np
 from numba import njit
 
 from ..jit import fetch_add, kernel
-from ..render.simd import LANES, absolute, at, fma, load, select, splat, store
+from ..render.simd import LANES, absolute, at, fma, load, put, select, splat, store
 
 RADIUS = 5
 TAPS = 2 * RADIUS + 1
 C1, C2 = 0.01**2, 0.03**2
 PLANES = 4  # filtered: x, y, x^2 + y^2, x y
+
+
+@njit
+def copy_row(source: Any, start: int, out: Any, to: int, size: int) -> None:
+    """A slice, in a loop: numba takes a second to compile each slice's assignment."""
+    for i in range(size):
+        put(out, to + i, at(source, start + i))
 
 
 @njit
@@ -107,7 +114,8 @@ def ssim_forward(
     first, second = np.empty(TAPS + 1, np.float32), np.empty(TAPS + 1, np.float32)
     near, far = np.zeros(plane_stride, np.float32), np.zeros(plane_stride, np.float32)
     weight_row = np.zeros(plane_stride, np.float32)
-    weight_row[:width] = np.float32(1.0)  # and 0 beyond the image, for what the filters spill there
+    for column in range(width):  # and 0 beyond the image, for what the filters spill there
+        weight_row[column] = np.float32(1.0)
     plane = height * plane_stride
     one, two = splat(1.0), splat(2.0)
     c1, c2 = splat(C1), splat(C2)
@@ -119,9 +127,10 @@ def ssim_forward(
         row_taps(top, height, window, index, first, second)
         filter_columns(x, y, width, index, first, second, columns, stride, pad)
         for row in range(top, min(top + 2, height)):
-            near[:width], far[:width] = x[row * width : (row + 1) * width], y[row * width : (row + 1) * width]
+            copy_row(x, row * width, near, 0, width)
+            copy_row(y, row * width, far, 0, width)
             if weights.size > 0:
-                weight_row[:width] = weights[row * width : (row + 1) * width]
+                copy_row(weights, row * width, weight_row, 0, width)
             total = splat(0.0)
             for column in range(0, plane_stride, LANES):
                 place = (row - top) * stride + pad + column
@@ -197,7 +206,8 @@ def ssim_backward(
     first, second = np.empty(TAPS + 1, np.float32), np.empty(TAPS + 1, np.float32)
     near, far = np.zeros(plane_stride, np.float32), np.zeros(plane_stride, np.float32)
     weight_row = np.zeros(plane_stride, np.float32)
-    weight_row[:width] = np.float32(1.0)  # and 0 beyond the image, for what the filters spill there
+    for column in range(width):  # and 0 beyond the image, for what the filters spill there
+        weight_row[column] = np.float32(1.0)
     plane = height * plane_stride
     two, zero = splat(2.0), splat(0.0)
     by_ssim, by_l1 = splat(-scale * share), splat(scale * (np.float32(1.0) - share))
@@ -208,9 +218,10 @@ def ssim_backward(
         row_taps(top, height, window, index, first, second)
         filter_derivatives(derivatives, plane, plane_stride, index, first, second, columns, stride, pad)
         for row in range(top, min(top + 2, height)):
-            near[:width], far[:width] = x[row * width : (row + 1) * width], y[row * width : (row + 1) * width]
+            copy_row(x, row * width, near, 0, width)
+            copy_row(y, row * width, far, 0, width)
             if weights.size > 0:
-                weight_row[:width] = weights[row * width : (row + 1) * width]
+                copy_row(weights, row * width, weight_row, 0, width)
             for column in range(0, plane_stride, LANES):
                 place = (row - top) * stride + pad + column
                 a = filter_row(columns, place, channels, window)
@@ -220,4 +231,4 @@ def ssim_backward(
                 sign = select(u > v, by_l1, select(u < v, zero - by_l1, zero))
                 total = by_ssim * fma(two * u, b, fma(v, c, a))
                 store(near, column, fma(sign, load(weight_row, column), total))
-            gradient[row * width : (row + 1) * width] = near[:width]
+            copy_row(near, 0, gradient, row * width, width)

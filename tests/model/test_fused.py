@@ -11,7 +11,8 @@ import pytest
 import torch
 from adcgs.features import Features
 from adcgs.gaussians import Gaussians
-from adcgs.model import AnchorModel, ModelConfig, Primitives, fused, quaternion, vector_math
+from adcgs.model import AnchorModel, ModelConfig, Primitives, fused, quaternion
+from adcgs.vectors import vector_math
 from torch import Tensor
 
 SMALL = ModelConfig(

@@ -75,6 +75,22 @@ def residual_layer(
 
 
 @emitted
+def leaky_layer(
+    code: Code, weights: Floats, w: Whole, bias: Whole, rows: Whole, inner: Whole, xs: Floats, x: Whole,
+    outs: Floats, out: Whole, ld: Whole, columns: Whole, slope: Vec, limit: Vec,
+) -> None:  # fmt: skip
+    """out = leaky ReLU of W x + bias, kept within +-limit; ``slope`` < 1."""
+    _tiles(
+        code, rows, columns, inner, xs, x, ld,
+        weight=lambda row, k: weights.everywhere(w + row * inner + k),
+        start=lambda row, column: weights.everywhere(bias + row),
+        finish=lambda row, column, total: outs.store(
+            out + row * ld + column, total.at_least(total * slope).at_least(-limit).at_most(limit)
+        ),
+    )  # fmt: skip
+
+
+@emitted
 def add_layer(
     code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, xs: Floats, x: Whole,
     outs: Floats, out: Whole, ld: Whole, columns: Whole,
@@ -131,6 +147,26 @@ def pull_back_residual(
         finish=lambda row, column, total: outs.store(
             out + row * ld + column, (results.load(result + row * ld + column) > 0.0).select(total, 0.0)
         ),
+    )  # fmt: skip
+
+
+@emitted
+def pull_back_leaky(
+    code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, gs: Floats, g: Whole,
+    outs: Floats, out: Whole, results: Floats, result: Whole, ld: Whole, columns: Whole, slope: Vec, limit: Vec,
+) -> None:  # fmt: skip
+    """out = out + W^T g, through the :func:`leaky_layer` that made ``result`` (inner, columns)."""
+
+    def finish(row: Whole, column: Whole, total: Vec) -> None:
+        made = results.load(result + row * ld + column)
+        gated = (made > 0.0).select(total, total * slope)
+        outs.store(out + row * ld + column, (made.magnitude() < limit).select(gated, 0.0))
+
+    _tiles(
+        code, inner, columns, rows, gs, g, ld,
+        weight=lambda row, k: weights.everywhere(w + k * inner + row),
+        start=lambda row, column: outs.load(out + row * ld + column),
+        finish=finish,
     )  # fmt: skip
 
 
@@ -214,3 +250,26 @@ def add_row_sums(
         with code.loop(columns, step=LANES) as v:
             total.add(matrix.load(start + i * ld + v))
         sums.add_sums(first + i, [total.value])
+
+
+@emitted
+def add_bounded(
+    code: Code, out: Floats, xs: Floats, ys: Floats, ld: Whole, rows: Whole, columns: Whole, limit: Vec
+) -> None:
+    """out = x + y, kept within +-limit."""
+    with code.loop(rows) as i, code.loop(columns, step=LANES) as v:
+        at = i * ld + v
+        out.store(at, (xs.load(at) + ys.load(at)).at_least(-limit).at_most(limit))
+
+
+@emitted
+def gate_leaky(
+    code: Code, gs: Floats, out: Floats, sums: Floats, added: Floats, ld: Whole, rows: Whole, columns: Whole,
+    slope: Vec, limit: Vec,
+) -> None:  # fmt: skip
+    """Back through :func:`add_bounded`, which made ``sums``, in place, and on through the leaky ReLU ``added`` to ``out``."""
+    with code.loop(rows) as i, code.loop(columns, step=LANES) as v:
+        at = i * ld + v
+        g = (sums.load(at).magnitude() < limit).select(gs.load(at), 0.0)
+        gs.store(at, g)
+        out.store(at, (added.load(at) > 0.0).select(g, g * slope))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .vector import Code, Vec, Whole
+from .vector import Bits, Code, Vec, Whole
 
 Three = list[Vec]
 Four = list[Vec]
@@ -12,6 +12,11 @@ _ROUNDING = 1.5 * 2**23  # added and subtracted, rounds a float32 to an integer
 
 def _round(x: Vec) -> Vec:
     return (x + _ROUNDING) - _ROUNDING
+
+
+def nearest(x: Vec) -> Vec:
+    """The nearest whole number, ties to even; x itself where floats are half a unit or more apart."""
+    return (x.magnitude() < 2.0**22).select(_round(x), x)
 
 
 def clamp(x: Vec, low: Vec | float, high: Vec | float) -> Vec:
@@ -40,6 +45,43 @@ def exp(x: Vec) -> Vec:
 
 def sigmoid(x: Vec) -> Vec:
     return 1.0 / (exp(-x) + 1.0)
+
+
+def tanh(x: Vec) -> Vec:
+    """To 2e-7, absolute."""
+    return 1.0 - 2.0 / (exp(x * 2.0) + 1.0)
+
+
+def log2(x: Vec) -> Vec:
+    """Of positive normal numbers, by the series of artanh, to 2e-7 absolute or relative, whichever is larger."""
+    m, n = x.fraction_and_exponent()
+    upper = m > 2.0**0.5
+    m, n = upper.select(m * 0.5, m), upper.select(n + 1.0, n)
+    s = (m - 1.0) * (1.0 / (m + 1.0))
+    per_ln2 = 2.8853900817779268
+    series = polynomial(s * s, per_ln2 / 9, per_ln2 / 7, per_ln2 / 5, per_ln2 / 3, per_ln2)
+    return series * s + n
+
+
+def uniform(place: Bits, seed: Bits) -> Vec:
+    """Uniform in [-1/2, 1/2): a hash of 32 bits, so any thread can make any element's noise, and make it again."""
+    x = place + seed
+    x = (x ^ (x >> 16)) * 0x7FEB352D
+    x = (x ^ (x >> 15)) * 0x846CA68B
+    x = x ^ (x >> 16)
+    return (x >> 8).to_vec() * 2.0**-24 - 0.5
+
+
+def normal_density(z: Vec) -> Vec:
+    """Of the standard normal distribution."""
+    return exp(z * z * -0.5) * 0.3989422804014327
+
+
+def upper_tail(z: Vec, density: Vec) -> Vec:
+    """1 - Phi(z) of the standard normal, given its density at z; error under 1e-7 (Abramowitz and Stegun 26.2.17)."""
+    t = 1.0 / (z.magnitude() * 0.2316419 + 1.0)
+    tail = polynomial(t, 1.330274429, -1.821255978, 1.781477937, -0.356563782, 0.319381530) * t * density
+    return (z < 0.0).select(1.0 - tail, tail)
 
 
 def sine_cosine(x: Vec) -> tuple[Vec, Vec]:

@@ -1,4 +1,4 @@
-"""When the compiled kernels of :mod:`.fused` may stand in for torch. Imports no numba."""
+"""When compiled kernels may stand in for torch. Imports no numba."""
 
 from __future__ import annotations
 

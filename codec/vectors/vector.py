@@ -9,7 +9,7 @@ A ``Vec`` is LANES floats; LLVM cuts it into whatever registers the processor ha
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,8 +26,9 @@ _VEC, _IVEC = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
 _FLAGS = ("contract",)  # a product and a sum may be fused; nothing else may be reordered
 
 
-def _lanes(values: Sequence[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(_I32, len(values)), [ir.Constant(_I32, value) for value in values])
+def _lanes(values: Iterable[int]) -> ir.Constant:
+    constants = [ir.Constant(_I32, value) for value in values]
+    return ir.Constant(ir.VectorType(_I32, len(constants)), constants)
 
 
 def _constant(value: float) -> ir.Constant:
@@ -63,6 +64,12 @@ class Whole:
 
     def to_vec(self) -> Vec:
         return _broadcast(self.builder, self.builder.sitofp(self.value, _F32))
+
+    def to_bits(self) -> Bits:
+        """Its low 32 bits, in all lanes."""
+        low = self.builder.trunc(self.value, _I32)
+        first = self.builder.insert_element(ir.Constant(_IVEC, ir.Undefined), low, ir.Constant(_I32, 0))
+        return Bits(self.builder, self.builder.shuffle_vector(first, first, _lanes([0] * LANES)))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -153,6 +160,19 @@ class Vec:
         function = cgutils.get_or_insert_function(self.builder.module, function_type, f"llvm.sqrt.v{LANES}f32")
         return Vec(self.builder, self.builder.call(function, [self.value]))
 
+    def magnitude(self) -> Vec:
+        return self.at_least(-self)
+
+    def fraction_and_exponent(self) -> tuple[Vec, Vec]:
+        """m in [1, 2) and a whole e with m * 2^e = self, for positive normal numbers."""
+        bits = self.builder.bitcast(self.value, _IVEC)
+        exponent = self.builder.sub(self.builder.lshr(bits, _lanes([23] * LANES)), _lanes([127] * LANES))
+        fraction = self.builder.or_(self.builder.and_(bits, _lanes([0x7FFFFF] * LANES)), _lanes([127 << 23] * LANES))
+        return (
+            Vec(self.builder, self.builder.bitcast(fraction, _VEC)),
+            Vec(self.builder, self.builder.sitofp(exponent, _VEC)),
+        )
+
     def times_power_of_two(self, exponent: Vec) -> Vec:
         """self * 2^exponent for a whole exponent, added to self's own, which must stay that of a normal number."""
         shift = self.builder.shl(self.builder.fptosi(exponent.value, _IVEC), _lanes([23] * LANES))
@@ -160,6 +180,30 @@ class Vec:
         return Vec(self.builder, self.builder.bitcast(bits, _VEC))
 
     __radd__, __rmul__ = __add__, __mul__
+
+
+class Bits:
+    """LANES unsigned 32-bit integers; arithmetic is modulo 2^32."""
+
+    def __init__(self, builder: ir.IRBuilder, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def __add__(self, other: Bits) -> Bits:
+        return Bits(self.builder, self.builder.add(self.value, other.value))
+
+    def __mul__(self, other: Bits | int) -> Bits:
+        factor = _lanes([other] * LANES) if isinstance(other, int) else other.value
+        return Bits(self.builder, self.builder.mul(self.value, factor))
+
+    def __xor__(self, other: Bits) -> Bits:
+        return Bits(self.builder, self.builder.xor(self.value, other.value))
+
+    def __rshift__(self, count: int) -> Bits:
+        return Bits(self.builder, self.builder.lshr(self.value, _lanes([count] * LANES)))
+
+    def to_vec(self) -> Vec:
+        """For values below 2^31."""
+        return Vec(self.builder, self.builder.sitofp(self.value, _VEC))
 
 
 class Floats:
@@ -234,6 +278,10 @@ class Code:
     def lane_numbers(self) -> Vec:
         """0, 1, 2, ..."""
         return Vec(self.builder, ir.Constant(_VEC, [ir.Constant(_F32, float(lane)) for lane in range(LANES)]))
+
+    def lane_bits(self) -> Bits:
+        """0, 1, 2, ..."""
+        return Bits(self.builder, _lanes(range(LANES)))
 
     def zeros(self, count: int) -> list[Variable]:
         return [Variable(self.builder, self.number(0.0)) for _ in range(count)]
