@@ -18,6 +18,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "mover_anchors": (0, 1 << 22),
     "voxel": (1e-6, 1.0),
     "ssim_weight": _SHARE,
+    "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
     "refine_every": _COUNT,
     "grow_threshold": (0.0, 1e9),
@@ -27,7 +28,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("refine_from", "refine_until", "noise_from", "rate_from", "freeze_positions_at"), _SHARE),
     **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background"), _SHARE),
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
-    **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy"), _POSITIVE),
+    **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy", "coarse_decay"), _POSITIVE),
 }
 
 
@@ -91,7 +92,8 @@ class TrainingConfig:
     lr_color: float = 7.5e-3
     lr_features: float = 2.5e-3
     lr_heads: float = 2e-3
-    lr_coarse: float = 5e-4
+    lr_coarse: float = 1e-3
+    coarse_decay: float = 0.2  # what becomes of this rate over the run, beside lr_final: motion ends in small steps
     lr_fine: float = 1e-3
     lr_time: float = 5e-3
     lr_entropy: float = 2e-3
@@ -114,8 +116,6 @@ class TrainingConfig:
             raise OptionError("bad-option", "the anchor budget must be at least 1")
         if not self.freeze_positions_at <= self.seal_from:
             raise OptionError("bad-option", "anchors must be on their grid (freeze_positions_at) before seal_from")
-        if not 0 <= self.lr_hold < 1:
-            raise OptionError("bad-option", f"lr_hold is {self.lr_hold}; give 0 or more, below 1")
         if not 0 <= self.rate_lambda <= 1e6:
             raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more, such as 1e-3")
         for name, (low, high) in _BOUNDS.items():

@@ -48,12 +48,16 @@ class AnchorOptimiser:
 
     def step(self, progress: float) -> None:
         """One update at ``progress`` in [0, 1] of the run; gradients are cleared."""
-        hold = self.config.lr_hold
-        factor = self.config.lr_final ** (max(0.0, progress - hold) / (1 - hold))
         for group, rate in zip(self.adam.param_groups, self.initial, strict=True):
-            group["lr"] = 0.0 if group["name"] in self.frozen else rate * factor
+            group["lr"] = 0.0 if group["name"] in self.frozen else rate * self.factor(group["name"], progress)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+
+    def factor(self, name: str, progress: float) -> float:
+        """What a group's rate is multiplied with at ``progress`` in [0, 1]."""
+        hold = self.config.lr_hold
+        factor = self.config.lr_final ** (max(0.0, progress - hold) / (1 - hold))
+        return factor * self.config.coarse_decay**progress if name == "coarse" else factor
 
     def select(self, keep: Tensor) -> None:
         """Keep the anchors of a mask or index tensor, moments included."""

@@ -1,0 +1,47 @@
+"""Learning rates are held, then fall; the coarse deformation's fall all along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from adcgs.entropy import EntropyConfig, MultiDimensionEntropyModel
+from adcgs.features import Features
+from adcgs.model import AnchorModel, ModelConfig
+from adcgs.training import TrainingConfig
+from adcgs.training.optimiser import AnchorOptimiser
+
+MODEL = ModelConfig(primitives=2, reference_dim=4, residual_dim=4, prediction_width=8, deformation_width=8, knots=4)
+CONFIG = replace(
+    TrainingConfig(iterations=100, minutes=None, model=MODEL), lr_hold=0.5, lr_final=0.01, coarse_decay=0.25
+)
+
+
+def optimiser() -> AnchorOptimiser:
+    features = Features(torch.zeros(3, 4), torch.zeros(3, 2, 4), torch.zeros(3, 6), torch.zeros(3, 3))
+    model = AnchorModel(MODEL, torch.zeros(3, 3), features)
+    return AnchorOptimiser(model, MultiDimensionEntropyModel(EntropyConfig(f_v=4, primitives=2, f_g=4)), CONFIG)
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.5, 1.0), (0.75, 0.1), (1.0, 0.01)])
+def test_rates_are_held_for_half_of_this_run_then_fall_to_a_hundredth(progress: float, factor: float) -> None:
+    assert optimiser().factor("fine", progress) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.5, 0.5), (1.0, 0.01 * 0.25)])
+def test_the_coarse_deformation_falls_to_a_quarter_as_well(progress: float, factor: float) -> None:
+    assert optimiser().factor("coarse", progress) == pytest.approx(factor)
+
+
+def test_a_step_uses_the_rates_of_its_moment_and_none_for_what_is_frozen() -> None:
+    it = optimiser()
+    it.frozen.add("positions")
+    for parameter in it.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    it.step(0.75)
+    rates = {group["name"]: group["lr"] for group in it.adam.param_groups}
+    assert rates["positions"] == 0
+    assert rates["f_v"] == pytest.approx(0.1 * CONFIG.lr_features * CONFIG.lr_scale)
+    assert not it.model.positions.any()
+    torch.testing.assert_close(it.model.f_v.detach(), torch.full((3, 4), -rates["f_v"]))
