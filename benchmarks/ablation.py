@@ -40,6 +40,7 @@ from runs import (
     describe,
     encode_and_score,
     in_parallel,
+    interruptible,
     keep,
     score,
     settings_of,
@@ -320,4 +321,4 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
 
 
 if __name__ == "__main__":
-    main()
+    interruptible(main)

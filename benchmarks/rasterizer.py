@@ -2,7 +2,8 @@
 
 Workloads are random clouds that fill the view, with splats of log-normal size (median radius about 5 px, as
 ``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up; one
-thread and all threads take turns, and the ratio of their times is printed.
+thread and all threads take turns, and the ratio of their times is printed. For more threads than a machine has, the
+share of one thread's time that is spent outside the kernels which threads share bounds what can be gained.
 Forward is ``render`` with gradients wanted, backward is ``image.backward`` down to the primitives' attributes.
 Yardsticks of the same run: a 2048^3 float32 matrix product, and the plain torch twin on a small workload.
 ``--memory`` instead draws a million splats at 1920x1080 and says what that needs.
@@ -13,17 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import adcgs
 import numpy as np
 import torch
 from adcgs.gaussians import Gaussians
-from adcgs.render import Render, render
-from timing import by_threads, medians
+from adcgs.render import RasterSettings, Render, cpu, render
+from timing import WARM_UP, by_threads, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
 TARGETS = {"10k_256": (3, 4), "50k_400": (12, 18), "200k_800": (48, 80)}
@@ -93,6 +97,46 @@ def measure(count: int, size: int, backend: str, threads: int, repeats: int) -> 
     return {**result, "median_radius_px": workload.median_radius()}
 
 
+def serial_shares(count: int, size: int, repeats: int) -> dict[str, float]:
+    """What does not get faster with threads, as shares of one thread's time: all but the kernels that threads share.
+
+    ``largest_tile`` is its share of all pairs: no thread can be done with blending before the one that has this tile.
+    """
+    workload = Workload(count, size, "cpu")
+    inside = 0.0
+    shared = cpu.run
+
+    def timed(kernel: Callable[..., object], args: tuple[Any, ...], threads: int) -> None:
+        nonlocal inside
+        start = time.perf_counter()
+        shared(kernel, args, threads)
+        inside += time.perf_counter() - start
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    shares: dict[str, list[float]] = {name: [] for name in PARTS}
+    cpu.run = timed
+    try:
+        for _ in range(repeats + WARM_UP):
+            for name in PARTS:
+                inside, start = 0.0, time.perf_counter()
+                getattr(workload, name)()
+                whole = time.perf_counter() - start
+                shares[name].append((whole - inside) / whole)
+    finally:
+        cpu.run = shared
+        torch.set_num_threads(before)
+    frame = cpu.Frame(workload.gaussians, workload.camera, torch.zeros(3), RasterSettings())
+    frame.project()
+    result = {name: round(statistics.median(values[WARM_UP:]), 4) for name, values in shares.items()}
+    return {**result, "largest_tile": round(float(np.diff(frame.tile_starts).max()) / frame.pairs, 4)}
+
+
+def speed_up(serial: float, threads: int) -> float:
+    """Amdahl's law."""
+    return 1 / (serial + (1 - serial) / threads)
+
+
 def memory(count: int = 1_000_000, width: int = 1920, height: int = 1080) -> dict[str, float]:
     """Peak resident megabytes of drawing ``count`` splats: the process before, an inference, a training step."""
     gaussians, square = cloud(count, width)
@@ -151,6 +195,14 @@ def main() -> None:
         if options.threads > 1:
             gains = [f"{part} {times[f'one_thread_{part}_ms'] / times[f'{part}_ms']:.2f}" for part in PARTS]
             print(f"{'':<10} one thread takes, in times that: {', '.join(gains)}", file=sys.stderr)
+    if options.only in (None, "200k_800"):
+        shares = results["serial_200k_800"] = serial_shares(*WORKLOADS["200k_800"], options.repeats)
+        for name in PARTS:
+            best = ", ".join(f"{n} threads {speed_up(shares[name], n):.1f}" for n in (2, 16))
+            print(
+                f"200k_800   {name} outside shared kernels {100 * shares[name]:.2f} %: at best {best}", file=sys.stderr
+            )
+        print(f"200k_800   largest tile {100 * shares['largest_tile']:.2f} % of the pairs", file=sys.stderr)
     if options.only is None:
         name = f"twin_{TWIN[0] // 1000}k_{TWIN[1]}"
         times = results[name] = measure(*TWIN, "reference", 1, 3)

@@ -40,6 +40,7 @@ from runs import (
     describe,
     encode_and_score,
     in_parallel,
+    interruptible,
     keep,
     settings_of,
 )
@@ -265,4 +266,4 @@ def _curve(rows: Sequence[Row], scene: Value, metric: str) -> Curve:
 
 
 if __name__ == "__main__":
-    main()
+    interruptible(main)

@@ -170,6 +170,15 @@ def in_parallel(
     return results
 
 
+def interruptible(program: Callable[[], None]) -> None:
+    """Run a program that Ctrl-C may stop: its commands save what they have, and the same line goes on."""
+    try:
+        program()
+    except KeyboardInterrupt:
+        print("interrupted; the same line goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
 def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:
     """A run's row: from an earlier run with the same settings, or measured; ``error`` says what went wrong."""
     stated = json.loads(json.dumps(asdict(settings)))

@@ -37,6 +37,7 @@ from runs import (
     encode,
     evenly,
     in_parallel,
+    interruptible,
     keep,
     make_row,
     score,
@@ -173,4 +174,4 @@ def _float(picture: pictures.Picture) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 if __name__ == "__main__":
-    main()
+    interruptible(main)

@@ -191,17 +191,22 @@ def _uniform(place: Any, seed: Any) -> Any:
 
 
 @kernel
-def add_noise(f: Any, step: Any, seed: Any, counter: Any, values: Any, noise: Any) -> None:
-    """Every thread's share of values = f + noise * step: f, noise (N, R, C) and step (N, C), noise uniform."""
+def add_noise(f: Any, step: Any, seed: Any, values: Any) -> None:
+    """values = f + u * step: f (N, R, C), step (N, C), u uniform noise. Too quick to wake another thread for."""
     rows, repeats, columns = f.shape
-    while True:
-        block = fetch_add(counter, 0, 1)
-        if block * BLOCK >= rows:
-            break
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, rows)):
-            for r in range(repeats):
-                first = uint32((i * repeats + r) * columns)
-                for j in range(columns):
-                    u = _uniform(first + uint32(j), seed)
-                    noise[i, r, j] = u
-                    values[i, r, j] = f[i, r, j] + u * step[i, j]
+    for i in range(rows):
+        for r in range(repeats):
+            first = uint32((i * repeats + r) * columns)
+            for j in range(columns):
+                values[i, r, j] = f[i, r, j] + _uniform(first + uint32(j), seed) * step[i, j]
+
+
+@kernel
+def pull_back_noise(by_values: Any, seed: Any, by_step: Any) -> None:
+    """The gradient of step in :func:`add_noise`, (N, C), zeros at first: the same noise, times that of the values."""
+    rows, repeats, columns = by_values.shape
+    for i in range(rows):
+        for r in range(repeats):
+            first = uint32((i * repeats + r) * columns)
+            for j in range(columns):
+                by_step[i, j] += by_values[i, r, j] * _uniform(first + uint32(j), seed)

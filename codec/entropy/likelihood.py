@@ -190,27 +190,26 @@ class _Fused(torch.autograd.Function):
 
 
 class _FusedNoise(torch.autograd.Function):
-    """``add_noise`` by ``kernels.add_noise``."""
+    """``add_noise`` by ``kernels.add_noise`` and ``kernels.pull_back_noise``."""
 
     @staticmethod
     def forward(ctx: Any, f: Tensor, step: Tensor) -> Tensor:
         import numpy as np
 
-        from ..jit import run, thread_count
-        from ..vectors.arrays import counter
         from . import kernels
 
         f, step = f.contiguous(), step.contiguous()
-        values, noise = torch.empty_like(f), torch.empty_like(f)
-        inputs = (f.detach().numpy(), step.detach().numpy(), np.uint32(_seed()))
-        threads = max(1, min(thread_count(), len(f) // kernels.BLOCK))
-        run(kernels.add_noise, (*inputs, counter(), values.numpy(), noise.numpy()), threads)
-        ctx.save_for_backward(noise)
+        values, ctx.seed = torch.empty_like(f), np.uint32(_seed())
+        kernels.add_noise(f.detach().numpy(), step.detach().numpy(), ctx.seed, values.numpy())
         return values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        (noise,) = ctx.saved_tensors
-        (g_values,) = gradients
-        return g_values, (g_values * noise).sum(1)
+        from . import kernels
+
+        (by_values,) = gradients
+        rows, _, columns = by_values.shape
+        by_step = torch.zeros(rows, columns)
+        kernels.pull_back_noise(by_values.contiguous().numpy(), ctx.seed, by_step.numpy())
+        return by_values, by_step

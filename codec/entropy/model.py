@@ -297,8 +297,8 @@ class MultiDimensionEntropyModel(nn.Module):
 
     def _chunks(self, f_g: Tensor) -> Iterator[tuple[str, Tensor]]:
         width = self.config.f_g // self.config.chunks
-        for m in range(self.config.chunks):
-            yield f"f_g_{m}", f_g[:, :, m * width : (m + 1) * width].reshape(f_g.shape[0], -1)
+        for m, chunk in enumerate(f_g.split(width, dim=2)):
+            yield f"f_g_{m}", chunk.reshape(f_g.shape[0], -1)
 
     def restart_statistics(self, features: Features) -> None:
         """Set the running statistics to the features' own: all that a model knows which no rate has trained."""

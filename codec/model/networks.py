@@ -27,7 +27,9 @@ class PredictionNetwork(nn.Module):
         self.shared = nn.Linear(config.reference_dim, width)
         self.own = nn.Linear(config.residual_dim, width, bias=False)
         # Primitives of one anchor differ before f_g says anything: the mean of f_g over anchors, in effect.
-        self.slots = nn.Parameter(torch.randn(config.primitives, width))
+        slots = torch.empty(config.primitives, width)
+        # Where there are shapes alone and nothing to fill, torch would import half a second of itself to do so.
+        self.slots = nn.Parameter(slots if slots.is_meta else slots.normal_())
         self.hidden = nn.Linear(width, width)
         self.position = nn.Linear(width, OFFSET)
         self.covariance = nn.Linear(width, SCALE + ROTATION)

@@ -51,8 +51,8 @@ def aligned(size: int) -> NDArray[np.float32]:
 class Frame:
     """One view on its way through the kernels: the projected splats and the tiles' lists.
 
-    Memory: 92 bytes per primitive of up to six channels, 20 bytes per pair (a splat in a tile; 28 in training), and
-    the image with its alpha. The backward pass adds 64 bytes per pair and the gradients.
+    Memory: 92 bytes per primitive of up to four channels (156 with more), 20 bytes per pair (a splat in a tile; 28 in
+    training), 272 per tile, and the image with its alpha. The backward pass adds 64 bytes per pair and the gradients.
     """
 
     def __init__(

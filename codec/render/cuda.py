@@ -1,8 +1,9 @@
 """Rendering on a CUDA device: gsplat's rasterizer, brought to our interface.
 
-gsplat shares our semantics (the reference was written after it), with two constants compiled in: alpha is
-clamped at 0.999 (1.5.3; 0.99 in newer versions) and the transmittance stop is 1e-4. A clamp that differs
-changes an image by at most 0.009 where an opaque splat's very centre is seen.
+gsplat shares our semantics (the reference was written after it), with three constants compiled in: alpha is
+clamped at 0.999 (1.5.3; 0.99 in newer versions) and zero under 1/255, and the transmittance stop is 1e-4. Between
+these two clamps an image differs by at most 0.009, where an opaque splat's very centre is seen; so either is
+accepted, and other settings are refused.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ def render_cuda(gaussians: Gaussians, camera: Camera, background: Tensor, settin
     device = gaussians.means.device
     if device.type != "cuda":
         raise OptionError("no-cuda", f"backend 'cuda' needs tensors on a CUDA device, not on {device}: use 'cpu'")
-    if settings.stop != 1e-4 or settings.alpha_min != 1.0 / 255.0:
-        raise OptionError("fixed-setting", "gsplat fixes stop at 1e-4 and alpha_min at 1/255: leave both, or use 'cpu'")
+    check_settings(settings)
     if len(gaussians) == 0:
         return _empty(gaussians, camera, background)
 
@@ -60,6 +60,13 @@ def render_cuda(gaussians: Gaussians, camera: Camera, background: Tensor, settin
 
     radii = info["radii"][0].amax(-1).to(torch.int32)
     return _CudaRender(image[0], alpha[0, ..., 0], means2d, radii, weights)
+
+
+def check_settings(settings: RasterSettings) -> None:
+    """Raises OptionError ``fixed-setting`` for constants that gsplat cannot follow."""
+    if settings.stop != 1e-4 or settings.alpha_min != 1.0 / 255.0 or settings.alpha_max not in (0.99, 0.999):
+        fixed = "stop at 1e-4, alpha_min at 1/255 and alpha_max at 0.999 (0.99 in newer versions)"
+        raise OptionError("fixed-setting", f"gsplat fixes {fixed}: leave them, or use 'cpu'")
 
 
 class _CudaRender(Render):

@@ -11,7 +11,9 @@ from ..camera import Camera
 from .types import RasterSettings
 
 TILE = 32  # pixels; a tile's colours and transmittance (16 KiB for RGB) stay in the first-level cache
-CHUNKS = 64  # pieces of the primitive list that threads take; each counts its pairs for itself
+# Pieces of the primitive list, each with its own count of pairs in every tile. Threads take one after the other. A
+# fixed number, so that no result depends on that of threads, and enough for sixteen to take four each.
+CHUNKS = 64
 
 # A splat's row. With s^2 = log2(e) / 2 the exponent is whitened by the inverse Cholesky factor of its covariance,
 #   u = r dx,   v = p dy + q dx,   log2(alpha) = k - u^2 - v^2,

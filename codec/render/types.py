@@ -15,7 +15,7 @@ class RasterSettings:
     Attributes:
         blur: px^2 added to both diagonal entries of the projected covariance (a splat is never thinner).
         alpha_max: largest alpha of one splat at one pixel. gsplat compiles its own in (0.999 in 1.5.3, 0.99 in
-            newer versions), so the CUDA path can't follow another value; see :mod:`adcgs.render.cuda`.
+            newer versions), so the CUDA path refuses other values; see :mod:`adcgs.render.cuda`.
         alpha_min: a splat leaves pixels alone at which its alpha is under this.
         stop: a pixel is finished just before the splat that would bring its transmittance to this or less.
         near: primitives whose centre is nearer to the camera than this (normalised units) are not drawn.
