@@ -138,4 +138,4 @@ def test_no_anchors_at_all() -> None:
     assert out.shape == (0, 2)
     out.sum().backward()
     assert not net.last.weight.grad.any()
-    assert float(fused.prior_bits(torch.zeros(0, 2), prior_of(2).channel_rows(), True)) == 0.0
+    assert fused.prior_bits(torch.zeros(0, 2), prior_of(2).channel_rows(), True).item() == 0.0
