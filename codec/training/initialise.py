@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import SceneError
 from ..features import Features
@@ -135,8 +134,3 @@ def _spacing(times: NDArray[np.float64]) -> float:
     """Between the instants of a moving cloud; the whole clip if there is only one."""
     instants = np.unique(times[times >= 0])
     return float(np.diff(instants).min()) if len(instants) > 1 else 1.0
-
-
-def snap(positions: Tensor, origin: Tensor, voxel: float) -> Tensor:
-    """Positions (N, 3) to integer grid coordinates (N, 3), int64; the position of cell i is origin + i * voxel."""
-    return torch.round((positions - origin) / voxel).to(torch.int64)
