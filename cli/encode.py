@@ -45,12 +45,20 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option("--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical.")
 @click.option("--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small).")
 @click.option("--max-anchors", type=int, help="Anchor budget.")
+@click.option("--voxel", type=float, help="Step of the position grid, in the scene's unit.  [default: by its effect]")
 @click.option(
     "--weights",
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
     help="How the networks are stored.",
+)
+@click.option(
+    "--coder",
+    type=click.Choice(["constriction", "torchac"]),
+    default="constriction",
+    show_default=True,
+    help="Entropy coder; torchac needs adcgs[torchac] and a C++ compiler, here and where the file is decoded.",
 )
 @click.option(
     "--downscale",
@@ -94,7 +102,9 @@ def main(
     iterations: int | None,
     rate_lambda: float | None,
     max_anchors: int | None,
+    voxel: float | None,
     weights: Literal["fp32", "fp16", "int8"],
+    coder: str,
     downscale: float,
     layout: str | None,
     background: str,
@@ -110,6 +120,7 @@ def main(
 ) -> None:
     """Train a model of the capture in folder SCENE and write it to one .adc file."""
     from adcgs.decode import check_device, use_threads
+    from adcgs.entropy import check_coder
     from adcgs.scene import load_scene
     from adcgs.training.overrides import apply, parse_assignments
 
@@ -118,14 +129,17 @@ def main(
     _check_output(output)
     use_threads(threads)
     check_device(device)
+    check_coder(coder)
     state = output.with_name(output.name + ".checkpoint")
     fields = parse_assignments(assignments)
-    config = apply(_configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, seed or 0), fields)
+    base = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, voxel, seed or 0)
+    config = apply(base, fields)
     given: dict[str, float | int | str | None] = {
         "minutes": minutes,
         "iterations": iterations,
         "rate_lambda": rate_lambda,
         "max_anchors": max_anchors,
+        "voxel": voxel,
         "seed": seed,
         "preset": preset,
     }
@@ -151,7 +165,7 @@ def main(
     with phase("coding"):
         from adcgs.encode import write_scene
 
-        report = write_scene(trainer, output, weights=weights)
+        report = write_scene(trainer, output, weights=weights, coder=coder)
     if checkpoint is None and not keep_checkpoint:
         state.unlink(missing_ok=True)
     _print_report(report, as_json)
@@ -179,6 +193,7 @@ def _configure(
     iterations: int | None,
     rate_lambda: float | None,
     max_anchors: int | None,
+    voxel: float | None,
     seed: int,
 ) -> TrainingConfig:
     from dataclasses import replace
@@ -196,6 +211,8 @@ def _configure(
         config = replace(config, rate_lambda=rate_lambda)
     if max_anchors is not None:
         config = replace(config, max_anchors=max_anchors)
+    if voxel is not None:
+        config = replace(config, voxel=voxel)
     return replace(config, seed=seed)
 
 
@@ -322,6 +339,8 @@ def _print_report(report: EncodeReport, as_json: bool) -> None:
     console().print(
         f"{report.path}: {report.bytes} bytes, {report.anchors} anchors, {report.iterations} steps "
         f"in {report.minutes:.1f} min{held_out}\n"
+        f"anchors' attributes: {report.coded_bytes} bytes, estimated as {report.estimated_bytes:.0f} when sealed and "
+        f"{report.training_bytes:.0f} in training\n"
         f"look at it: adcgs-decode {report.path} --render frames/   adcgs-inspect {report.path}",
         soft_wrap=True,
     )

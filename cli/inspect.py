@@ -10,7 +10,7 @@ import click
 from .common import console, handle_errors, print_json
 
 if TYPE_CHECKING:
-    from adcgs.inspect import Report
+    from adcgs.inspect import Component, Report
 
 _TABLE_WIDTH = 80
 
@@ -20,6 +20,7 @@ Examples:
   adcgs-inspect scene.adc                       bytes and share of every component
   adcgs-inspect scene.adc --json | jq .groups   the same for programs
   adcgs-inspect scene.adc --plot bytes.png      a bar chart
+  adcgs-inspect scene.adc --check               also says which sections are damaged
   adcgs-inspect scene.adc --digest              SHA-256 of the decoded anchors, equal on every machine
 """
 
@@ -28,16 +29,18 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @click.option("--plot", type=click.Path(path_type=Path), help="A bar chart of the components to write (PNG).")
+@click.option("--check", is_flag=True, help="Read all sections and warn of those whose checksum is wrong.")
 @click.option("--digest", is_flag=True, help="Check all sections, decode the anchors, give their SHA-256.")
 @handle_errors
-def main(file: Path, as_json: bool, plot: Path | None, digest: bool) -> None:
+def main(file: Path, as_json: bool, plot: Path | None, check: bool, digest: bool) -> None:
     """Show what FILE holds and what each part of it costs.
 
-    Nothing is decoded (but for --digest). A file that was cut is shown as far as it goes.
+    Nothing is decoded (but for --digest), and of the sections only the header and the networks' directory are read (but
+    for --check). A file that was cut or damaged is shown as far as it goes.
     """
     from adcgs.inspect import inspect_file
 
-    report = inspect_file(file)
+    report = inspect_file(file, check=check)
     value = _digest(file) if digest else None
     if plot is not None:
         from .plots import plot_components
@@ -47,6 +50,9 @@ def main(file: Path, as_json: bool, plot: Path | None, digest: bool) -> None:
     if report.missing:
         missing = f"{file} is cut: {report.bytes} of {report.bytes_expected} bytes"
         console().print(f"[yellow]{missing}; not complete: {', '.join(report.missing)}", soft_wrap=True)
+    if report.damaged:
+        damaged = f"{file} is damaged: wrong checksum of {', '.join(report.damaged)}; get a new copy of it"
+        console().print(f"[yellow]{damaged}", soft_wrap=True)
     if as_json:
         print_json(report.to_dict() | ({"digest": value} if digest else {}))
     else:
@@ -61,6 +67,13 @@ def _digest(file: Path) -> str:
     return decoded_digest(file)
 
 
+def _title(row: Component, report: Report) -> str:
+    """A row's name, and what is wrong with it."""
+    if not row.complete:
+        return f"{row.name} (cut)"
+    return f"{row.name} (damaged)" if row.name.split(".")[0] in report.damaged else row.name
+
+
 def _print_table(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -72,7 +85,7 @@ def _print_table(report: Report) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for row in report.components:
         table.add_row(
-            row.name if row.complete else f"{row.name} (cut)",
+            _title(row, report),
             f"{row.bytes:,}",
             f"{row.share:.1%}",
             "" if row.coefficients is None else str(row.coefficients),
@@ -87,7 +100,7 @@ def _print_table(report: Report) -> None:
         f"{report.path}: {header.anchors:,} anchors, {header.frame_count} frames at {header.frame_rate:g} per second, "
         f"format {report.version}, by {header.encoder}"
     )
-    out.print(f"coder {header.coder}, weights {report.weights or 'missing'}, voxel {header.voxel:.3g}")
+    out.print(f"coder {header.coder}, weights {report.weights or 'not readable'}, voxel {header.voxel:.3g}")
     out.print(", ".join(f"{name} {value}" for name, value in header.config.items()), markup=False)
     out.print()
     out.print(table)

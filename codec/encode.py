@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,8 @@ class EncodeReport:
 
     Attributes:
         bytes: size of the file.
-        estimated_bytes: what the entropy model's own estimate says the coded components take.
+        training_bytes: what training's estimate, which the rate term of Eq. 10 is, says the coded components take.
+        estimated_bytes: what the sealed model's says.
         coded_bytes: what they do take.
         psnr_model: mean PSNR over test views of the trained model in memory, its attributes rounded as in training;
             None without test views.
@@ -40,6 +41,7 @@ class EncodeReport:
     minutes: float
     psnr_train: float
     psnr_model: float | None  # of held-out views, in memory; None where there are none, or ``note`` says why
+    training_bytes: float
     estimated_bytes: float
     coded_bytes: int
     note: str = ""
@@ -49,12 +51,18 @@ class EncodeReport:
         return {**asdict(self), "path": str(self.path)}
 
 
-def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16", "int8"] = "fp32") -> EncodeReport:
+def write_scene(
+    trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16", "int8"] = "fp32", coder: str = "constriction"
+) -> EncodeReport:
     """Seal a trained model and write it to ``path``, atomically.
 
     Args:
         trainer: after :meth:`Trainer.train`, or restored from a checkpoint.
         weights: how the networks are stored.
+        coder: of the attributes' symbols, ``constriction`` or ``torchac``.
+
+    Raises:
+        OptionError: ``unknown-coder``, ``coder-not-installed``.
     """
     trainer.finish()
     scene, model = trainer.scene, trainer.model
@@ -62,12 +70,12 @@ def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16"
     order = torch.from_numpy(morton_order(grid))
     features = Features(*(t.detach().cpu()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
 
-    sealed = trainer.sealed
-    assert sealed is not None  # since finish()
+    assert trainer.sealed is not None  # since finish()
+    sealed = replace(trainer.sealed, config=replace(trainer.sealed.config, coder=coder))
     coded = sealed.compress(features)
     estimate = sealed.estimate_bits(features)
     sections = [
-        ("header", header_of(trainer).to_bytes()),
+        ("header", header_of(trainer, coder).to_bytes()),
         ("networks", pack_arrays({n: a.cpu().numpy() for n, a in model.network_arrays().items()}, weights)),
         ("entropy", sealed.to_bytes()),
         ("cameras", pack_cameras(camera_views(scene), scene.frame_count)),
@@ -89,13 +97,14 @@ def write_scene(trainer: Trainer, path: Path, *, weights: Literal["fp32", "fp16"
         minutes=trainer.seconds / 60,
         psnr_train=status.psnr,
         psnr_model=held_out,
+        training_bytes=sum(trainer.entropy.estimate_bits(model.features).values()) / 8,
         estimated_bytes=float(sum(estimate.values())) / 8,
         coded_bytes=coded.size,
         note=note,
     )
 
 
-def header_of(trainer: Trainer) -> Header:
+def header_of(trainer: Trainer, coder: str = "constriction") -> Header:
     """The header section's contents for a trained model."""
     scene, entropy = trainer.scene, trainer.entropy.config
     config = {
@@ -115,9 +124,9 @@ def header_of(trainer: Trainer) -> Header:
         center=center,  # type: ignore[arg-type]
         background=background,  # type: ignore[arg-type]
         grid_origin=origin,  # type: ignore[arg-type]
-        voxel=trainer.config.voxel,
+        voxel=trainer.voxel,
         near=scene.near,
-        coder=entropy.coder,
+        coder=coder,
         encoder=f"adcgs {__version__}",
         config=config,
     )

@@ -1,4 +1,5 @@
-"""Where a file's bytes go: the report behind ``adcgs-inspect``. Reads the header and two tables of contents only."""
+"""Where a file's bytes go: the report behind ``adcgs-inspect``. Reads the header and two tables of contents only,
+unless it is asked to check the rest."""
 
 from __future__ import annotations
 
@@ -63,13 +64,17 @@ class Report:
     Attributes:
         bytes: size of the file as it is; ``bytes_expected`` what it was before it was cut, if it was.
         missing: sections that are not complete.
-        weights: how the networks are stored, None where they are missing.
+        damaged: sections whose checksum is wrong, as far as they were read.
+        checked: whether all were read.
+        weights: how the networks are stored, None where they are missing or damaged.
     """
 
     path: str
     bytes: int
     bytes_expected: int
     missing: list[str]
+    damaged: list[str]
+    checked: bool
     version: str
     header: Header
     weights: str | None
@@ -92,6 +97,8 @@ class Report:
             "bytes_expected": self.bytes_expected,
             "complete": not self.missing,
             "missing": self.missing,
+            "checked": self.checked,
+            "damaged": self.damaged,
             "format": self.version,
             "encoder": header.encoder,
             "coder": header.coder,
@@ -109,8 +116,11 @@ class Report:
         }
 
 
-def inspect_file(path: str | Path) -> Report:
-    """Take a file apart without decoding it; a cut one as far as it goes.
+def inspect_file(path: str | Path, *, check: bool = False) -> Report:
+    """Take a file apart without decoding it; a cut or damaged one as far as it goes.
+
+    Args:
+        check: read all sections to compare their checksums, not only what the report needs.
 
     Raises:
         BitstreamError: the table of contents or the header cannot be read.
@@ -118,13 +128,15 @@ def inspect_file(path: str | Path) -> Report:
     """
     with Container.open(path, allow_partial=True) as container:
         header = Header.from_bytes(container.read("header"), f"{path}: header", container.version[1])
-        weights, rows = _rows(container)
+        weights, rows, damaged = _rows(container)
         components = [_component(name, size, complete, container.size, header) for name, size, complete in rows]
         return Report(
             path=str(path),
             bytes=container.size,
             bytes_expected=container.end,
             missing=container.missing,
+            damaged=container.damaged() if check else damaged,
+            checked=check,
             version=".".join(map(str, container.version)),
             header=header,
             weights=weights,
@@ -132,27 +144,31 @@ def inspect_file(path: str | Path) -> Report:
         )
 
 
-def _rows(container: Container) -> tuple[str | None, list[tuple[str, int, bool]]]:
-    """How weights are stored, and (name, bytes in the file, complete) of each component, in file order."""
-    weights = None
+def _rows(container: Container) -> tuple[str | None, list[tuple[str, int, bool]], list[str]]:
+    """How weights are stored; (name, bytes in the file, complete) of each component in file order; what is damaged."""
+    weights, damaged = None, []
     rows = [("table of contents", container.overhead, True)]
     for entry in container:
         complete = entry.name in container
+        networks = None
         if entry.name == "networks" and complete:
             weights, networks = _networks(container, entry)
-            rows += networks
-        else:
-            rows.append((entry.name, max(0, min(entry.end, container.size) - entry.offset), complete))
-    return weights, rows
+            if networks is None:
+                damaged.append(entry.name)
+        whole = [(entry.name, max(0, min(entry.end, container.size) - entry.offset), complete)]
+        rows += whole if networks is None else networks
+    return weights, rows, damaged
 
 
-def _networks(container: Container, entry: Entry) -> tuple[str, list[tuple[str, int, bool]]]:
+def _networks(container: Container, entry: Entry) -> tuple[str | None, list[tuple[str, int, bool]] | None]:
+    """How weights are stored, and rows by network; None for both where the section's checksum is wrong."""
     source = f"{container.source}: networks"
     try:
         weights, sizes = array_sizes(container.peek(entry.name, MAX_DIRECTORY), entry.length, source)
     except BitstreamError:
-        container.read(entry.name)  # where the section is damaged, that is what to say
-        raise
+        if entry.name not in container.damaged():
+            raise
+        return None, None
     rows = [(f"networks.{name}", size, True) for name, size in sizes.items()]
     return weights, [("networks.directory", entry.length - sum(sizes.values()), True), *rows]
 

@@ -186,6 +186,14 @@ class Container:
             raise BitstreamError("crc-mismatch", f"{self.source}: {problem}; get a new copy of the file")
         return data
 
+    def damaged(self) -> list[str]:
+        """Names of the complete sections whose checksum is wrong; reads them all, one at a time."""
+        found = []
+        for entry in self:
+            if entry.name in self and zlib.crc32(self._store.read(entry.offset, entry.length)) != entry.crc:
+                found.append(entry.name)
+        return found
+
     def peek(self, name: str, length: int) -> bytes:
         """The section's first bytes, at most ``length``, fewer where it is shorter or cut off. Not checked."""
         entry = self.entry(name)

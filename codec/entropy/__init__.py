@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .coder import open_decoder, open_encoder
+from .coder import check_coder, open_decoder, open_encoder
 from .config import EntropyConfig
 from .sealed import CodedFeatures, DecodedFeatures, SealedEntropyModel
 
@@ -23,6 +23,7 @@ __all__ = [
     "MultiDimensionEntropyModel",
     "Rate",
     "SealedEntropyModel",
+    "check_coder",
     "open_decoder",
     "open_encoder",
 ]

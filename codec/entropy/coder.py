@@ -56,6 +56,14 @@ def open_decoder(name: str, data: bytes) -> SymbolDecoder:
     return _kind(name)[1](data)
 
 
+def check_coder(name: str) -> None:
+    """Refuse a coder that cannot be used here, before there is anything to code.
+
+    Raises: OptionError ``unknown-coder``, ``coder-not-installed``.
+    """
+    open_encoder(name)
+
+
 def _kind(name: str) -> tuple[Any, Any]:
     if name == "constriction":
         return _RangeEncoder, _RangeDecoder

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -140,6 +140,35 @@ class MultiDimensionEntropyModel(nn.Module):
             with torch.no_grad():
                 self._with_rate(features, mode)
         return self._without_rate(features, mode), None
+
+    @torch.no_grad()
+    def estimate_bits(self, features: Features) -> dict[str, float]:
+        """Bits per component as training counts them, all values rounded; nothing else is changed by it."""
+        steps, training = self._steps, self.training
+        self.eval()
+        try:
+            return self._with_rate(features, "round")[1].by_component()
+        finally:
+            self._steps = steps
+            self.train(training)
+
+    def without_chunks(self, features: Features, first: int) -> Features:
+        """Quantised features of which f_g's chunks from ``first`` on stand at their predicted means.
+
+        That is what a decoder makes of a file that was cut before chunk ``first``. The gradient goes through the
+        means, to what they are predicted from and to the networks that predict them.
+        """
+        context = [self._context("f_v", features.f_v)]
+        shape = (len(features), self.config.primitives, -1)
+        chunks = []
+        for index, (name, f) in enumerate(self._chunks(features.f_g)):
+            if index >= first:
+                m, s = self._statistics(name)
+                f = torch.addcmul(m, self.networks[name](torch.cat(context, 1))[:, : f.shape[1]], s)
+            chunks.append(f.reshape(shape))
+            if name in self._context_names:
+                context.append(self._context(name, f))
+        return replace(features, f_g=torch.cat(chunks, 2))
 
     def forget_steps(self) -> None:
         """Drop what calls without rate reuse; for a caller that replaces anchors without changing their number."""
@@ -327,7 +356,8 @@ class MultiDimensionEntropyModel(nn.Module):
         Args:
             features: what will be coded, if known: eta's prior is then fitted to it.
             weight_bits: of the networks' weights, 4 to 16; fewer cost rate, not exactness. By default what makes
-                the networks and the coded features together smallest, or 8 where the features are not known.
+                the networks and the coded features together smallest, the features by at most 1.5 % larger than
+                with 8, or 8 where the features are not known.
         """
         from .sealing import seal
 

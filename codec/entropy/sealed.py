@@ -240,6 +240,16 @@ class SealedEntropyModel:
         self._decode(self._eta(arrays["f_v"]), code, (), None)
         return found
 
+    def without_chunks(self, features: Features, first: int) -> DecodedFeatures:
+        """What a decoder makes of these anchors' file where it was cut before chunk ``first`` of f_g."""
+        arrays = self._arrays(features)
+        missing = tuple(f"f_g_{m}" for m in range(first, self.config.chunks))
+
+        def code(name: str, mean: Floats, factor: Floats, level: NDArray[np.uint8]) -> NDArray[np.int64]:
+            return np.zeros(mean.shape, np.int64) if name in missing else self._round(name, arrays, mean, factor)
+
+        return self._decode(self._eta(arrays["f_v"]), code, missing, None)
+
     def to_bytes(self) -> bytes:
         """The parameters, compactly (``packing.py``)."""
         from .packing import pack

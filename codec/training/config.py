@@ -16,7 +16,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "chunks": (1, 16),
     "mover_instants": (0, 1000),
     "mover_anchors": (0, 1 << 22),
-    "voxel": (1e-6, 1.0),
+    "grow_spacing": (1e-4, 1.0),
+    "chunk_dropout": (0, 1),
     "ssim_weight": _SHARE,
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
@@ -49,7 +50,7 @@ class TrainingConfig:
     max_anchors: int = 4000
     mover_instants: int = 64  # at most, at which what moves is carved and followed before fixed cameras; 0: it is not
     mover_anchors: int = 1500  # on what moves; the initial ones take the rest
-    voxel: float = 1 / 512  # position grid in the normalised space
+    voxel: float | None = None  # of the position grid, in the normalised space; None chooses it (see grid.py)
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
     rate_lambda: float = 1e-3
@@ -59,6 +60,9 @@ class TrainingConfig:
     hyperprior: bool = True  # f_v is coded on eta; without it on one mean and deviation per channel
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
     rate_every: int = 4  # the rate term costs a third of a step; every fourth step, four times the weight
+
+    # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
+    chunk_dropout: float = 0.0
 
     # Phases
     resolutions: tuple[tuple[float, int], ...] = (
@@ -79,6 +83,7 @@ class TrainingConfig:
     refine: bool = True  # anchors grow and are pruned
     significance_weights: bool = True  # gradients weighted by blending (Eq. 11); without it their plain mean, as 3DGS
     grow_threshold: float = 2e-4  # on the significance-weighted gradient, in units of half the image
+    grow_spacing: float = 1 / 128  # a new anchor has a cell of this size to itself
     grow_share: float = 0.03  # at most this share of new anchors per refinement
     prune_opacity: float = 5e-3  # on the mean opacity of an anchor's most opaque primitive
     prune_weight: float = 2e-2  # on the mean blending weight of an anchor per view, in pixels
@@ -116,6 +121,8 @@ class TrainingConfig:
             raise OptionError("bad-option", "the anchor budget must be at least 1")
         if not self.freeze_positions_at <= self.seal_from:
             raise OptionError("bad-option", "anchors must be on their grid (freeze_positions_at) before seal_from")
+        if self.voxel is not None and not 1e-4 <= self.voxel <= 0.25:
+            raise OptionError("bad-option", f"the voxel is {self.voxel}; give 0.0001 to 0.25, such as 0.002")
         if not 0 <= self.rate_lambda <= 1e6:
             raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more, such as 1e-3")
         for name, (low, high) in _BOUNDS.items():

@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import SceneError
 from ..features import Features
@@ -168,8 +167,3 @@ def _quaternions(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     found[:, 1:] *= np.cumprod(np.where(agrees, 1, -1), axis=1)[..., None]
     straightest = np.take_along_axis(found[..., 0], np.abs(found[..., 0]).argmax(axis=1)[:, None], axis=1)
     return np.asarray(found * np.where(straightest < 0, -1, 1)[..., None])
-
-
-def snap(positions: Tensor, origin: Tensor, voxel: float) -> Tensor:
-    """Positions (N, 3) to integer grid coordinates (N, 3), int64; the position of cell i is origin + i * voxel."""
-    return torch.round((positions - origin) / voxel).to(torch.int64)

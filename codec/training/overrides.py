@@ -19,6 +19,7 @@ _OPTIONS = {
     "seed": "--seed",
     "rate_lambda": "--lambda",
     "max_anchors": "--max-anchors",
+    "voxel": "--voxel",
 }
 _WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _CLOSE = 5

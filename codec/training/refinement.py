@@ -75,7 +75,7 @@ def grow(
     keep: Tensor,
     config: TrainingConfig,
 ) -> dict[str, Tensor]:
-    """New anchors at the most significant primitives over the threshold, at most one per voxel.
+    """New anchors at the most significant primitives over the threshold, at most one per cell of ``grow_spacing``.
 
     A new anchor stands where its primitive stood in the canonical space, takes over the primitive's scale and colour
     and inherits its parent's latents.
@@ -98,7 +98,8 @@ def grow(
     order = torch.argsort(score[candidates], descending=True, stable=True)
     candidates = candidates[order][: 4 * max(budget, 0)]
     positions = (model.positions.detach()[:, None, :] + primitives.offsets.detach()).flatten(0, 1)[candidates]
-    chosen = candidates[_one_per_voxel(positions, model.positions.detach()[keep], 4 * config.voxel)][: max(budget, 0)]
+    alone = _one_per_voxel(positions, model.positions.detach()[keep], config.grow_spacing)
+    chosen = candidates[alone][: max(budget, 0)]
     return _children(model, primitives, chosen)
 
 

@@ -23,7 +23,8 @@ from ..scene import Frame, Scene
 from ..scene.movers import moving_cloud
 from .checkpoint import load_checkpoint, save_checkpoint, section
 from .config import TrainingConfig
-from .initialise import initial_model, snap
+from .grid import VOXELS, Grid, choose_grid, on_grid, snap
+from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
@@ -33,6 +34,8 @@ from .refinement import Significance, grow, prunable
 RATE_UNIT = 1e6
 # Length of the running mean of the shown PSNR, in steps.
 _SMOOTHING = 50
+# Training views, evenly spread, over which the voxel of the position grid is chosen.
+_GRID_VIEWS = 8
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Trainer:
     ) -> None:
         self.scene = scene
         self.device = torch.device(device)
+        # Knots between instants that no image shows would be trained by nothing, and stored.
+        config = replace(config, model=replace(config.model, knots=min(config.model.knots, scene.frame_count)))
         self.config = config
         self.checkpoint = checkpoint
         self.frames = scene.split("train")
@@ -79,6 +84,7 @@ class Trainer:
         self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
         self.significance = self._new_significance()
         self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
+        self.voxel = config.voxel or VOXELS[len(VOXELS) // 2]  # until positions are frozen, a guess for the live line
         self.raster = RasterSettings(near=scene.near)
         self.iteration = 0
         self.seconds = 0.0
@@ -200,6 +206,7 @@ class Trainer:
         frames = self._next_frames()
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
         features, rate = self._coded_features(progress)
+        features = self._drop_chunks(features, progress)
         primitives = self.model.predict(features)
         gaussians = self.model.deform(features, primitives, frames[0].time)
         drawn = [self._draw(gaussians, frame, downscale) for frame in frames]
@@ -233,6 +240,20 @@ class Trainer:
         mode = "settle" if progress >= config.round_from else "noise"
         with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
         return self.entropy(self.model.features, mode, with_rate)
+
+    def _drop_chunks(self, features: Features, progress: float) -> Features:
+        """In a small share of the steps, the scene as a file shows it whose chunks of f_g from a random one are cut."""
+        share = self.config.chunk_dropout
+        if share == 0 or progress < self.config.rate_from or float(torch.rand(())) >= share:
+            return features
+        chunks = self.entropy.config.chunks
+        first = int(torch.randint(chunks, ()))
+        if self.sealed is None:
+            return self.entropy.without_chunks(features, first)
+        # The integers that the file will hold: no gradient passes through them, it goes to what is not cut.
+        predicted = self.sealed.without_chunks(self.model.features, first).features.f_g.to(self.device)
+        kept = features.f_g.shape[2] * first // chunks
+        return replace(features, f_g=torch.cat([features.f_g[:, :, :kept], predicted[:, :, kept:]], dim=2))
 
     def _sealed_features(self) -> Features:
         """The attributes as the file will hold them; what they can be is found anew at every step that had a rate."""
@@ -332,26 +353,47 @@ class Trainer:
     def _freeze_positions(self) -> None:
         """Put anchors on the grid, merge those that meet, and train no position from here on."""
         with torch.no_grad():
-            cells = snap(self.model.positions, self.origin, self.config.voxel)
-            self.origin = self.origin + self.config.voxel * cells.amin(dim=0).clamp_max(0)
-            cells = snap(self.model.positions, self.origin, self.config.voxel)
-            _, first = np.unique(cells.cpu().numpy(), axis=0, return_index=True)
-            keep = torch.from_numpy(np.sort(first)).to(self.device)
-            self.optimiser.select(keep)
-            self.model.positions.copy_(self.origin + self.config.voxel * cells[keep])
+            grid = self._grid()
+            self.origin, self.voxel = grid.origin, grid.voxel
+            self.optimiser.select(grid.keep)
+            self.model.positions.copy_(grid.positions)
         self.model.positions.requires_grad_(False)
         self.optimiser.frozen.add("positions")
         self.significance = self._new_significance()
         self.frozen = True
 
+    def _grid(self) -> Grid:
+        """The configuration's grid, or the one that rate and distortion ask for; reproducible."""
+        positions, config = self.model.positions.detach(), self.config
+        if config.voxel is not None:
+            return on_grid(positions, self.origin, config.voxel)
+        features = self.rounded()
+        chosen = np.unique(np.linspace(0, len(self.frames) - 1, _GRID_VIEWS).round().astype(int))
+        frames = [self.frames[i] for i in chosen]
+        background = torch.tensor(self.scene.background, dtype=torch.float32, device=self.device)
+        targets = [torch.from_numpy(self.scene.target(frame)).to(self.device) for frame in frames]
+
+        def distortion(grid: Grid) -> float:
+            kept = Features(*(getattr(features, name)[grid.keep] for name in ("f_v", "f_g", "sigma", "color")))
+            primitives = self.model.predict(kept)
+            total = 0.0
+            for frame, target in zip(frames, targets, strict=True):
+                gaussians = self.model.deform(kept, primitives, frame.time, grid.positions)
+                image = render(gaussians, frame.camera, background, self.raster).image
+                total += float(l1_dssim(image, target, config.ssim_weight))
+            return total / len(frames)
+
+        anchor_bits = (self.bits or 0.0) / len(positions)
+        return choose_grid(positions, self.origin, distortion, config.rate_lambda / RATE_UNIT, anchor_bits)
+
     def grid_positions(self) -> np.ndarray:
         """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""
-        return snap(self.model.positions.detach(), self.origin, self.config.voxel).cpu().numpy().astype(np.uint32)
+        return snap(self.model.positions.detach(), self.origin, self.voxel).cpu().numpy().astype(np.uint32)
 
     def position_bits(self) -> float:
         """What the positions will cost, from their number and the volume of the grid."""
         count = max(len(self.model.positions), 1)
-        extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.config.voxel + 1
+        extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.voxel + 1
         return count * max(float(torch.log2(extent.clamp_min(1)).sum()) - math.log2(count) - 3.0, 2.0)
 
     def _stop_not_finite(self) -> None:
@@ -393,6 +435,7 @@ class Trainer:
             "iteration": self.iteration,
             "seconds": self.seconds,
             "frozen": self.frozen,
+            "voxel": self.voxel,
             "error": self.error,
             "bits": self.bits,
             "scene": self._fingerprint(),
@@ -454,7 +497,7 @@ class Trainer:
             self.origin = tensors["origin"].clone()
             self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
             self.error, self.bits = float(meta["error"]), meta["bits"]
-            self.frozen = bool(meta["frozen"])
+            self.frozen, self.voxel = bool(meta["frozen"]), float(meta["voxel"])
             if "sealed" in tensors:
                 self.sealed = self.entropy.reopen(tensors["sealed"].cpu().numpy().tobytes())
         except (AdcError, KeyError, RuntimeError, ValueError, TypeError) as error:

@@ -7,8 +7,11 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from adcgs import BitstreamError
@@ -167,6 +170,63 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatc
     assert leftovers(tmp_path) == ["scene.adc"]
 
 
+def test_a_disk_that_fills_up_at_any_call_leaves_the_old_file_or_the_whole_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call to the system between the first and the last fails in its turn."""
+    path, new = tmp_path / "scene.adc", pack_container(SECTIONS)
+    places = ((tempfile, "mkstemp"), (os, "fdopen"), (os, "fsync"), (os, "chmod"), (os, "replace"), (os, "open"))
+    calls: list[str] = []
+    fail_at = 0
+
+    def watch(name: str, real: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            calls.append(name)
+            if len(calls) == fail_at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            result = real(*args, **options)
+            return result if name != "fdopen" else Failing(result)
+
+        return call
+
+    class Failing:
+        """A file each of whose operations may be the one that fails."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return watch(name, getattr(self._file, name)) if name in ("write", "flush") else getattr(self._file, name)
+
+        def __enter__(self) -> Failing:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            watch("close", self._file.close)()
+
+    for module, name in places:
+        monkeypatch.setattr(module, name, watch(name, getattr(module, name)))
+    written, told = 0, []
+    for fail_at in range(1, 20):
+        path.write_bytes(b"old")
+        calls.clear()
+        try:
+            write_container(path, SECTIONS)
+        except OSError as error:
+            told.append((error.errno, error.filename))
+            assert path.read_bytes() == b"old"
+        else:
+            written += 1
+            assert path.read_bytes() == new
+        assert leftovers(tmp_path) == ["scene.adc"]
+        if len(calls) < fail_at:
+            break
+    assert {"mkstemp", "fdopen", "write", "flush", "fsync", "close", "chmod", "replace"} <= set(calls)
+    assert set(told) == {(errno.ENOSPC, str(path))}
+    assert len(told) > 6
+    assert written >= 1
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that can be filled")
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """RLIMIT_FSIZE makes any write beyond it fail as a full disk does."""
@@ -211,6 +271,31 @@ container.write_container({str(path)!r}, [("header", b"new" * 1000)])
     result = subprocess.run([sys.executable, "-c", script], capture_output=True)
     assert result.returncode == -9
     assert path.read_bytes() == old
+
+
+def test_kills_at_random_moments_leave_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """A process that does nothing but replace a file, killed again and again."""
+    path = tmp_path / "scene.adc"
+    versions = [pack_container([("header", bytes([k]) * 300_000)]) for k in range(2)]
+    script = f"""
+import itertools
+from adcgs.bitstream import write_container
+print("ready", flush=True)
+for k in itertools.count():
+    write_container({str(path)!r}, [("header", bytes([k % 2]) * 300_000)])
+"""
+    seen = set()
+    for attempt in range(12):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.003 + 0.0051 * attempt)
+        process.kill()
+        assert process.wait() == -9
+        process.stdout.close()
+        if path.exists():
+            seen.add(versions.index(path.read_bytes()))
+    assert seen, "no process lived long enough to write a file"
 
 
 def test_permissions_of_the_old_file_are_kept_and_a_new_one_follows_the_umask(tmp_path: Path) -> None:

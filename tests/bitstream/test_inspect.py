@@ -13,9 +13,11 @@ import click
 import numpy as np
 import pytest
 from adcgs import AdcError, OptionError
-from adcgs.bitstream import Header, pack_arrays, pack_container
+from adcgs.bitstream import Container, Header, pack_arrays, pack_container
+from adcgs.bitstream import container as container_module
 from adcgs.cli.common import handle_errors, parse_background
 from adcgs.cli.inspect import main
+from adcgs.inspect import inspect_file
 from click.testing import CliRunner, Result
 
 CONFIG = {"primitives": 10, "reference_dim": 32, "residual_dim": 16, "chunks": 4, "hyper": 3, "fine": True}
@@ -141,16 +143,114 @@ def test_a_chart_is_drawn(scene: Path, tmp_path: Path) -> None:
     assert ".png" in refused.stderr
 
 
-def test_a_damaged_networks_section_is_called_damaged(scene: Path) -> None:
-    parts = dict(sections())
-    data = bytearray(pack_container(list(parts.items())))
-    data[data.index(parts["networks"]) + 1] ^= 0xFF
-    scene.write_bytes(data)
+def damage(path: Path, *names: str) -> None:
+    """Flip a bit of each of these sections' first bytes."""
+    data = bytearray(path.read_bytes())
+    with Container.open(path) as container:
+        for name in names:
+            data[container.entry(name).offset] ^= 0x80
+    path.write_bytes(data)
+
+
+def test_a_damaged_directory_of_networks_is_called_damaged_and_the_rest_is_shown(scene: Path) -> None:
+    damage(scene, "networks")
+    result = run(scene, "--json")
+    data = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (data["damaged"], data["weights"]) == (["networks"], None)
+    assert sum(row["bytes"] for row in data["components"]) == data["bytes"]
+    assert "networks" in result.stderr
+    assert "networks (damaged)" in run(scene).stdout
+
+
+def test_a_check_names_the_sections_that_are_damaged_and_shows_the_table(scene: Path) -> None:
+    whole = json.loads(run(scene, "--check", "--json").stdout)
+    assert (whole["checked"], whole["damaged"]) == (True, [])
+    assert not report(scene)["checked"]
+    damage(scene, "f_v", "f_g_2")
+    result = run(scene, "--check", "--json")
+    assert result.exit_code == 0
+    assert "damaged: wrong checksum of f_v, f_g_2" in result.stderr
+    assert result.stderr.count("\n") == 1
+    data = json.loads(result.stdout)
+    assert data["damaged"] == ["f_v", "f_g_2"]
+    assert data["components"] == whole["components"]
+    table = run(scene, "--check").stdout
+    assert table.count("(damaged)") == 2
+    assert "f_g_2 (damaged)" in table
+
+
+def test_a_damaged_section_of_a_cut_file_is_told_from_one_that_is_cut(scene: Path) -> None:
+    damage(scene, "sigma")
+    scene.write_bytes(scene.read_bytes()[:-3000])
+    data = json.loads(run(scene, "--check", "--json").stdout)
+    assert data["damaged"] == ["sigma"]
+    assert data["missing"] == ["f_g_2", "f_g_3", "optional-99"]
+
+
+def test_a_networks_directory_that_no_writer_makes_is_refused(scene: Path) -> None:
+    scene.write_bytes(pack_container([*sections()[:1], ("networks", b"\xff\1\1")]))
     result = run(scene, "--json")
     assert result.exit_code == 2
-    assert json.loads(result.stdout)["error"]["code"] == "crc-mismatch"
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    assert json.loads(result.stdout)["error"]["code"] == "bad-networks"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(offset, length) of every read of a file's bytes."""
+    seen: list[tuple[int, int]] = []
+    real = container_module._File.read
+
+    def counted(self: Any, offset: int, length: int) -> bytes:
+        data = real(self, offset, length)
+        seen.append((offset, len(data)))
+        return data
+
+    monkeypatch.setattr(container_module._File, "read", counted)
+    return seen
+
+
+def big(path: Path) -> Path:
+    """A file of over ten megabytes."""
+    parts = dict(sections()) | {"networks": dict(sections())["networks"]}
+    parts |= {"f_v": bytes(5_000_000), "f_g_0": bytes(5_000_000), "sigma": bytes(700_000)}
+    path.write_bytes(pack_container(list(parts.items())))
+    return path
+
+
+def test_a_report_reads_the_header_and_two_tables_of_contents(tmp_path: Path, reads: list[tuple[int, int]]) -> None:
+    inspect_file(big(tmp_path / "big.adc"))
+    assert sum(length for _, length in reads) < 12_000
+    reads.clear()
+    inspect_file(tmp_path / "big.adc", check=True)
+    assert sum(length for _, length in reads) > (tmp_path / "big.adc").stat().st_size
+
+
+def test_one_section_is_read_without_the_others(tmp_path: Path, reads: list[tuple[int, int]]) -> None:
+    with Container.open(big(tmp_path / "big.adc")) as container:
+        opened = sum(length for _, length in reads)
+        reads.clear()
+        entry = container.entry("sigma")
+        assert container.read("sigma") == bytes(700_000)
+    assert opened < 4_000
+    assert reads == [(entry.offset, 700_000)]
+
+
+def test_the_system_reads_no_more_than_that(tmp_path: Path) -> None:
+    """What the kernel handed out, after imports; libraries' own files are counted too."""
+    script = f"""
+import adcgs.inspect as room
+from pathlib import Path
+def read(): return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+room.inspect_file({str(big(tmp_path / "small.adc"))!r})  # imports what it needs
+before = read()
+room.inspect_file({str(tmp_path / "small.adc")!r})
+print(read() - before)
+"""
+    if not Path("/proc/self/io").exists():
+        pytest.skip("needs Linux's count of the bytes that a process read")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 20_000
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:

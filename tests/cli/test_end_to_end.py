@@ -122,10 +122,42 @@ def test_a_checkpoint_is_coded_without_training(balls: Path, tmp_path: Path) -> 
     assert (tmp_path / "a.adc").read_bytes() == (tmp_path / "b.adc").read_bytes()
 
 
+NO_TORCHAC = """
+import sys
+sys.modules["torchac"] = None
+from adcgs.cli.encode import main
+main()
+"""
+
+
+def test_each_coder_codes_the_same_values(balls: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchac")
+    first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    source = ["--checkpoint", "a.adc.checkpoint", "--coder", "torchac"]
+    again = run("encode", balls, "-o", "b.adc", *source, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    reports = [json.loads(run("inspect", f"{name}.adc", "--digest", "--json", cwd=tmp_path).stdout) for name in "ab"]
+    assert [report["coder"] for report in reports] == ["constriction", "torchac"]
+    assert reports[0]["digest"] == reports[1]["digest"]
+    assert (tmp_path / "a.adc").read_bytes() != (tmp_path / "b.adc").read_bytes()
+
+
+def test_a_coder_that_is_not_installed_is_refused_before_training(balls: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", NO_TORCHAC, str(balls), "-o", "x.adc", *ENCODE, "--coder", "torchac"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: coder torchac cannot be loaded")
+    assert "adcgs[torchac]" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_stored_run_refuses_options_that_contradict_it(balls: Path, tmp_path: Path) -> None:
     first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    for option in (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"], ["--set", "model.primitives=3"]):
+    options = (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"], ["--voxel", "0.01"])
+    for option in (*options, ["--set", "model.primitives=3"]):
         for source in (["--checkpoint", "a.adc.checkpoint"], ["--resume"]):
             result = run("encode", balls, "-o", "a.adc", *source, *option, cwd=tmp_path)
             assert result.returncode == 2, result.stderr
@@ -188,6 +220,7 @@ def test_a_wrong_view_is_named(encoded: Path, tmp_path: Path, entry: dict[str, o
         ("encode", ["{balls}", "-o", "/proc/x.adc"], "cannot be written"),
         ("encode", ["{balls}", "-o", "x.adc", "--seed", "4294967296"], "seed"),
         ("encode", ["{balls}", "-o", "x.adc", "--lambda", "inf"], "lambda"),
+        ("encode", ["{balls}", "-o", "x.adc", "--voxel", "2"], "voxel"),
         ("encode", ["{balls}", "-o", "x.adc", "--threads", "1000000000000"], "--threads"),
         ("decode", ["missing.adc", "--render", "f"], "missing.adc"),
         ("decode", ["{file}"], "--render"),

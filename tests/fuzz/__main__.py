@@ -12,6 +12,14 @@ from .run import Findings, fuzz, inputs
 from .targets import TARGETS
 
 
+def progress_line(done: int, count: int, seconds: float, findings: int) -> str:
+    """How far a run is, how fast, and how long it will still take."""
+    rate = done / seconds
+    minutes, rest = divmod(round((count - done) / rate), 60) if done else (0, 0)
+    left = f"{minutes}:{rest:02d} left" if done else "starting"
+    return f"{done}/{count}  {rate:.0f} inputs a second  {left}  {findings} findings"
+
+
 def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
@@ -24,8 +32,7 @@ def main() -> int:
     start = time.monotonic()
 
     def report(done: int, found: Findings) -> None:
-        rate = done / (time.monotonic() - start)
-        print(f"{done}/{options.count}  {rate:.0f} per second  {len(found.failures)} findings", file=sys.stderr)
+        print(progress_line(done, options.count, time.monotonic() - start, len(found.failures)), file=sys.stderr)
 
     found = fuzz(options.target, options.seed, options.count, options.jobs, report)
     for code, times in found.outcomes.most_common():

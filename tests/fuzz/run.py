@@ -19,6 +19,7 @@ from .targets import TARGETS, Target, outcome
 
 HANG_SECONDS = 10.0  # of processor time; a process that waits is killed after thirty times that by the clock
 MEMORY_FACTOR = 4.0
+REPORT_SECONDS = 10.0
 _WARM_UP = 3
 
 
@@ -107,12 +108,15 @@ def _worker(target: str, seed: int, indices: range, progress: Any, results: Any)
 
 
 def fuzz(target: str, seed: int, count: int, jobs: int, report: Any = None) -> Findings:
-    """Run inputs 0 .. count - 1 over ``jobs`` processes in blocks; a process that dies or hangs is a finding."""
+    """Run inputs 0 .. count - 1 over ``jobs`` processes in blocks; a process that dies or hangs is a finding.
+
+    ``report`` is called every ten seconds and at the end: inputs done, and what was found in the blocks that are done.
+    """
     context = mp.get_context("spawn")
     block = max(1, min(2000, -(-count // jobs)))
     todo = [range(start, min(count, start + block)) for start in range(0, count, block)][::-1]
     running: list[tuple[Any, Any, Any, range]] = []
-    found, done = Findings(), 0
+    found, done, reported = Findings(), 0, time.monotonic()
     while todo or running:
         while todo and len(running) < jobs:
             indices = todo.pop()
@@ -144,6 +148,7 @@ def fuzz(target: str, seed: int, count: int, jobs: int, report: Any = None) -> F
                 if last + 1 < indices.stop:
                     todo.append(range(last + 1, indices.stop))
             done += last + 1 - indices.start
-            if report is not None:
-                report(done, found)
+        if report is not None and (time.monotonic() - reported > REPORT_SECONDS or not (todo or running)):
+            reported = time.monotonic()
+            report(done + sum(max(0, int(progress[0]) - at.start) for _, progress, _, at in running), found)
     return found

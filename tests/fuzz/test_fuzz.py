@@ -7,7 +7,8 @@ import time
 import pytest
 from adcgs import BitstreamError
 
-from . import samples
+from . import run, samples
+from .__main__ import progress_line
 from .mutators import assemble, mutate, rows_of
 from .run import fuzz, fuzz_here
 from .targets import TARGETS, outcome
@@ -45,8 +46,6 @@ def test_damaged_files_decode_or_are_refused_with_a_code(target: str, count: int
 
 
 def test_a_crash_a_hang_and_an_exception_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from . import run
-
     def fail(data: bytes) -> None:
         if len(data) % 2:
             raise BitstreamError("code", "refused")
@@ -66,6 +65,18 @@ def test_a_crash_a_hang_and_an_exception_are_findings(monkeypatch: pytest.Monkey
     assert found.outcomes["code"] + len(found.failures) == 100
     assert found.failures
     assert "IndexError" in found.failures[0][1]
+
+
+def test_a_run_says_how_fast_it_is_and_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert progress_line(1000, 4000, 10.0, 2) == "1000/4000  100 inputs a second  0:30 left  2 findings"
+    assert progress_line(4000, 4000, 60.0, 0) == "4000/4000  67 inputs a second  0:00 left  0 findings"
+    assert progress_line(0, 4000, 5.0, 0) == "0/4000  0 inputs a second  starting  0 findings"
+    monkeypatch.setattr(run, "REPORT_SECONDS", 0.0)
+    seen: list[int] = []
+    fuzz("container", seed=0, count=300, jobs=2, report=lambda done, found: seen.append(done))
+    assert seen == sorted(seen)
+    assert seen[-1] == 300
+    assert len(seen) > 2  # not only where a block ends
 
 
 def test_a_process_that_dies_is_a_finding_and_the_run_goes_on() -> None:
