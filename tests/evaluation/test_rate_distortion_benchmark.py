@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,10 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from adcgs.decode import open_scene
+from adcgs.encode import write_scene
+from adcgs.evaluation.metrics import psnr
 from adcgs.gaussians import Gaussians
 from adcgs.scene import load_scene
+from adcgs.training import Trainer
 
 from ..captures import write_rig
+from ..training.test_trainer import TINY
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -29,6 +35,15 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def videos(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module("videos")
+
+
+@pytest.fixture(scope="module")
+def encoded(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    trainer = Trainer(load_scene(balls), replace(TINY, iterations=40))
+    trainer.train()
+    file = tmp_path_factory.mktemp("encoded") / "scene.adc"
+    write_scene(trainer, file)
+    return file
 
 
 def row(scene: str, value: float, size: int, psnr: float, method: str = "adcgs") -> dict[str, Any]:
@@ -127,6 +142,32 @@ def test_a_rig_is_one_video_per_camera_within_the_bytes(videos: ModuleType, tmp_
         assert 20 < small[2] < large[2] < 60
         if small[0] > codec.crf[0]:
             assert found.at(codec, small[0] - 1)[0] > 6_000, "a better quality would have fitted"
+
+
+def test_codecs_get_the_bytes_of_a_file_and_are_measured_on_its_views(
+    videos: ModuleType, encoded: Path, balls: Path
+) -> None:
+    ours, *theirs = videos.compare(balls, [encoded])
+    assert (ours["method"], [row["method"] for row in theirs]) == ("adcgs", ["AV1", "H.265"])
+    assert ours["bytes"] == encoded.stat().st_size
+    assert 8 < ours["psnr_train"] < 40
+    for found in theirs:
+        assert found["bytes"] <= ours["bytes"]
+        assert found["of"] == str(encoded)
+        assert found["psnr_train"] > 25
+
+
+def test_a_file_as_spz_per_frame_looks_alike_and_is_far_larger(
+    monkeypatch: pytest.MonkeyPatch, encoded: Path, balls: Path
+) -> None:
+    pytest.importorskip("gsply")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    (found,) = importlib.import_module("spz_frames").compare(balls, [encoded])
+    decoded, scene = open_scene(encoded), load_scene(balls)
+    scores = [psnr(decoded.render(f.camera, f.time).numpy(), scene.target(f)) for f in scene.split("test")]
+    assert found["psnr"] == pytest.approx(np.mean(scores), abs=1.0)
+    assert found["frames"] == scene.frame_count
+    assert found["bytes"] > encoded.stat().st_size
 
 
 def test_a_moving_camera_is_one_video_in_order_of_time(videos: ModuleType, balls: Path) -> None:
