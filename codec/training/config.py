@@ -46,14 +46,14 @@ class TrainingConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
 
     # Anchors
-    initial_anchors: int = 3500
-    max_anchors: int = 4000
+    initial_anchors: int = 5000
+    max_anchors: int = 6000
     mover_instants: int = 64  # at most, at which what moves is carved and followed before fixed cameras; 0: it is not
-    mover_anchors: int = 1500  # on what moves; the initial ones take the rest
+    mover_anchors: int = 2000  # on what moves; the initial ones take the rest
     voxel: float | None = None  # of the position grid, in the normalised space; None chooses it (see grid.py)
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
-    rate_lambda: float = 1e-3
+    rate_lambda: float = 1.5e-3
     ssim_weight: float = 0.2
     views_per_step: int = 1  # of one instant: they share prediction and deformation
     chunks: int = 4  # M, parts in which f_g is coded, each on those before (Eq. 8); a divisor of model.residual_dim
@@ -169,5 +169,5 @@ def preset(name: str) -> TrainingConfig:
     if name == "default":
         return base
     if name == "best":
-        return replace(base, minutes=60.0, max_anchors=10000, initial_anchors=3000)
+        return replace(base, minutes=60.0, max_anchors=10000, initial_anchors=8000)
     raise OptionError("bad-option", f"no preset '{name}'; there are draft, default and best")
