@@ -2,7 +2,7 @@
 
 Every scene is encoded, decoded and evaluated on held-out views at four lambdas, and compared with
 
-- a single static model: the same program, deformation off (its best lambda is a guess: the default's 1e-3);
+- a single static model: the same program, deformation off (its best lambda is a guess: the default's);
 - the training videos coded by AV1 and H.265 in the same bytes (videos.py: PSNR on training views, a bound);
 - the decoded scene as one SPZ file per frame of the clip (spz_frames.py; where the package gsply is installed).
 
@@ -46,8 +46,8 @@ from runs import (
 )
 from spz_frames import available as spz_available
 
-LAMBDAS = "3e-4,1e-3,3e-3,1e-2"
-STATIC_LAMBDA = "1e-3"
+LAMBDAS = "5e-4,1.5e-3,5e-3,1.5e-2"
+STATIC_LAMBDA = "1.5e-3"
 OURS, STATIC, SPZ, VIDEOS = "adcgs", "static model", "SPZ per frame", ("AV1", "H.265")
 STATIC_ARGUMENTS = ("model.coarse=false", "model.fine=false", "mover_instants=0")
 HEAD = [Column("scene", "scene"), Column("method", "method"), Column("lambda", "lambda", "g")]

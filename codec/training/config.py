@@ -59,7 +59,7 @@ class TrainingConfig:
     chunks: int = 4  # M, parts in which f_g is coded, each on those before (Eq. 8); a divisor of model.residual_dim
     hyperprior: bool = True  # f_v is coded on eta; without it on one mean and deviation per channel
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
-    rate_every: int = 4  # the rate term costs a third of a step; every fourth step, four times the weight
+    rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
 
     # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
     chunk_dropout: float = 0.0
