@@ -1,4 +1,5 @@
-"""Frames per second of playback: ``python benchmarks/playback.py [FILE] [--threads N] [--csv FOLDER] [--json]``.
+"""Frames per second of playback: ``python benchmarks/playback.py [FILE] [--threads N] [--csv FOLDER] [--device cuda]
+[--json]``.
 
 A frame is what ``adcgs-decode`` counts: deformation of the anchors at the frame's instant, projection, rasterization,
 and the clamp to [0, 1]. Prediction is made once for all frames; reading, writing PNGs and video are not counted. Scenes
@@ -8,7 +9,7 @@ pixels at 400x400 that grow with the image.
 Two more measurements of the same run. Anchors against primitives: the same networks are evaluated once per primitive,
 as a method without anchors has to, compiled and in torch; the paper claims 3 to 8 times the frame rate. Start-up: a
 process of its own from its start to the first frame of FILE (by default a small one of ``bitstream_spec``), with the
-kernels in the cache; imports are most of it.
+kernels in the cache; imports are most of it. On a CUDA device gsplat draws; start-up is left out there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from adcgs.model import AnchorModel, ModelConfig, Primitives
 from adcgs.render import render
 from heldout import write_csv
 from step import camera, synthetic_model, tensors
-from timing import medians
+from timing import add_device, check_device, device_clock, medians
 from torch import Tensor
 
 SIZES = ((400, 400), (800, 800), (1920, 1080))
@@ -69,7 +70,8 @@ class Player:
 
     def frame(self, view: adcgs.Camera) -> Tensor:
         with torch.inference_mode():
-            return render(self.deformed(), view, torch.zeros(3)).image.clamp(0, 1)
+            gaussians = self.deformed()
+            return render(gaussians, view, gaussians.colors.new_zeros(3)).image.clamp(0, 1)
 
 
 def predicted(model: AnchorModel) -> Primitives:
@@ -87,23 +89,25 @@ def per_primitive(model: AnchorModel) -> AnchorModel:
 
     f_g = model.f_g.detach().flatten(0, 1)[:, None]
     features = Features(repeated(model.f_v), f_g, repeated(model.sigma), repeated(model.color))
-    single = AnchorModel(config, repeated(model.positions), features)
+    single = AnchorModel(config, repeated(model.positions), features).to(model.positions.device)
     single.coarse_net.load_state_dict(model.coarse_net.state_dict())
     torch.nn.init.normal_(single.fine_net.last.weight, std=0.003)
     return single
 
 
-def frame_rates(sizes: tuple[tuple[int, int], ...], anchors: tuple[int, ...], repeats: int) -> list[dict[str, object]]:
+def frame_rates(
+    sizes: tuple[tuple[int, int], ...], anchors: tuple[int, ...], repeats: int, device: str = "cpu"
+) -> list[dict[str, object]]:
     """A row for every number of anchors and size."""
     rows: list[dict[str, object]] = []
     for count in anchors:
-        model = synthetic_model(ModelConfig(), count)
+        model = synthetic_model(ModelConfig(), count).to(device)
         player = Player(model, predicted(model))
         steps: dict[str, Callable[[], object]] = {"deformation": player.deformed}
         for width, height in sizes:
             view = dataclasses.replace(camera(height), width=width, cx=width / 2)
             steps[f"{width}x{height}"] = lambda view=view, player=player: player.frame(view)
-        times = medians(steps, repeats)
+        times = medians(steps, repeats, device_clock(device))
         deformation = times.pop("deformation")
         for size, frame in times.items():
             row = {"anchors": count, "primitives": count * model.config.primitives, "size": size}
@@ -111,22 +115,25 @@ def frame_rates(sizes: tuple[tuple[int, int], ...], anchors: tuple[int, ...], re
     return rows
 
 
-def against_primitives(anchors: int, primitives: int, size: int, repeats: int) -> list[dict[str, object]]:
+def against_primitives(
+    anchors: int, primitives: int, size: int, repeats: int, device: str = "cpu"
+) -> list[dict[str, object]]:
     """Deformation and frames by anchors and by primitives, each compiled and in torch."""
-    model = synthetic_model(ModelConfig(primitives=primitives), anchors)
+    model = synthetic_model(ModelConfig(primitives=primitives), anchors).to(device)
     rows = predicted(model)
     single = per_primitive(model)
     singles = Primitives(*(value.flatten(0, 1)[:, None].contiguous() for value in tensors(rows)))
     view = camera(size)
     steps: dict[str, Callable[[], object]] = {}
-    for path in ("compiled", "torch"):
+    paths = ("compiled", "torch") if device == "cpu" else ("torch",)
+    for path in paths:
         for unit, net, found in (("anchor", model, rows), ("primitive", single, singles)):
             player = Player(net, found, plain=path == "torch")
             steps[f"{path}, {unit}, deformation"] = player.deformed
             steps[f"{path}, {unit}, frame"] = lambda player=player: player.frame(view)
-    times = medians(steps, repeats)
+    times = medians(steps, repeats, device_clock(device))
     found_rows: list[dict[str, object]] = []
-    for path in ("compiled", "torch"):
+    for path in paths:
         row: dict[str, object] = {"networks": path, "anchors": anchors, "primitives": anchors * primitives}
         for part in ("deformation", "frame"):
             by_anchor, by_primitive = (times[f"{path}, {unit}, {part}"] for unit in ("anchor", "primitive"))
@@ -150,34 +157,40 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="?", default=FILE, help="whose first frame is waited for")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=15)
+    add_device(parser)
     parser.add_argument("--csv", type=Path, help="folder for playback.csv and anchors_against_primitives.csv")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    check_device(options.device)
+    threads = options.threads if options.device == "cpu" else 1
+    torch.set_num_threads(threads)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    rates = frame_rates(SIZES, ANCHORS, options.repeats)
-    say(f"{options.threads} threads; deformation, projection, rasterization, clamp")
+    rates = frame_rates(SIZES, ANCHORS, options.repeats, options.device)
+    say(f"{options.device}, {threads} threads; deformation, projection, rasterization, clamp")
     for row in rates:
         who = f"{row['anchors']:>6} anchors, {row['primitives']:>6} splats, {row['size']:>9}"
         parts = f"{row['frame_ms']:.1f} ms, {row['deformation_ms']:.1f} of it deformation"
         say(f"{who}: {row['fps']:6.1f} frames per second ({parts})")
-    versus = against_primitives(5_000, 10, 400, options.repeats)
+    versus = against_primitives(5_000, 10, 400, options.repeats, options.device)
     for row in versus:
         gains = f"{row['frame_ratio']} times the frame rate, deformation alone {row['deformation_ratio']} times"
         say(f"networks {row['networks']}, 5,000 anchors against their 50,000 primitives, 400x400: {gains}")
-    seconds = start_up(options.file, 3)
-    say(f"start-up: {seconds:.2f} s from the process's start to the first frame of {options.file.name}")
+    seconds = start_up(options.file, 3) if options.device == "cpu" else None
+    if seconds is None:
+        say("start-up: not measured on cuda")
+    else:
+        say(f"start-up: {seconds:.2f} s from the process's start to the first frame of {options.file.name}")
     if options.csv is not None:
         options.csv.mkdir(parents=True, exist_ok=True)
         for row in rates:
-            row["threads"] = options.threads
+            row["threads"] = threads
         write_csv(options.csv / "playback.csv", rates)
         write_csv(options.csv / "anchors_against_primitives.csv", versus)
     if options.json:
-        document = {"threads": options.threads, "frames": rates, "anchors_against_primitives": versus}
+        document = {"threads": threads, "device": options.device, "frames": rates, "anchors_against_primitives": versus}
         print(json.dumps({**document, "start_up_s": seconds}))
 
 

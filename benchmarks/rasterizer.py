@@ -1,4 +1,4 @@
-"""Times the rasterizer: ``python benchmarks/rasterizer.py [--threads N] [--json]``.
+"""Times the rasterizer: ``python benchmarks/rasterizer.py [--threads N] [--device cuda] [--json]``.
 
 Workloads are random clouds that fill the view, with splats of log-normal size (median radius about 5 px, as
 ``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up; one
@@ -6,6 +6,7 @@ thread and all threads take turns, and the ratio of their times is printed. For 
 share of one thread's time that is spent outside the kernels which threads share bounds what can be gained.
 Forward is ``render`` with gradients wanted, backward is ``image.backward`` down to the primitives' attributes.
 Yardsticks of the same run: a 2048^3 float32 matrix product, and the plain torch twin on a small workload.
+On a CUDA device gsplat draws the same workloads; threads and the twin are left out there.
 ``--memory`` instead draws a million splats at 1920x1080 and says what that needs.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from adcgs.gaussians import Gaussians
 from adcgs.render import RasterSettings, Render, cpu, render
-from timing import WARM_UP, by_threads, medians
+from timing import WARM_UP, add_device, by_threads, check_device, device_clock, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
 TARGETS = {"10k_256": (3, 4), "50k_400": (12, 18), "200k_800": (48, 80)}
@@ -57,11 +58,13 @@ def cloud(count: int, size: int, seed: int = 0) -> tuple[Gaussians, adcgs.Camera
 class Workload:
     """A cloud's forward and backward pass, one at a time."""
 
-    def __init__(self, count: int, size: int, backend: str) -> None:
-        self.gaussians, self.camera = cloud(count, size)
+    def __init__(self, count: int, size: int, backend: str, device: str = "cpu") -> None:
+        gaussians, self.camera = cloud(count, size)
+        self.gaussians = Gaussians(*(value.to(device) for value in vars(gaussians).values()))
         self.backend = backend
         self.leaves = [value.requires_grad_() for value in vars(self.gaussians).values()]
         self.gradient = torch.randn(size, size, 3, generator=torch.Generator().manual_seed(1)) / size**2
+        self.gradient = self.gradient.to(device)
         self.drawn = self.draw()
 
     def draw(self) -> Render:
@@ -84,13 +87,15 @@ class Workload:
         return float(radii[radii > 0].float().median())
 
 
-def measure(count: int, size: int, backend: str, threads: int, repeats: int) -> dict[str, float]:
+def measure(
+    count: int, size: int, backend: str, threads: int, repeats: int, device: str = "cpu"
+) -> dict[str, float]:
     """Median milliseconds of the training forward, the backward and the inference forward, and one thread's."""
-    workload = Workload(count, size, backend)
+    workload = Workload(count, size, backend, device)
     parts: dict[str, Callable[[], object]] = {
         "forward": workload.forward, "backward": workload.backward, "inference": workload.inference
     }  # fmt: skip
-    times = by_threads(parts, sorted({1, threads}), repeats)
+    times = by_threads(parts, sorted({1, threads}), repeats, device_clock(device))
     result = {f"{name}_ms": value for name, value in times[threads].items()}
     if threads > 1:
         result |= {f"one_thread_{name}_ms": value for name, value in times[1].items()}
@@ -168,34 +173,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=21)
+    add_device(parser)
     parser.add_argument("--only", choices=list(WORKLOADS), help="one workload, without the yardsticks")
     parser.add_argument("--memory", action="store_true", help="peak memory of a million splats, and nothing else")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    check_device(options.device)
+    on_cpu = options.device == "cpu"
+    threads = options.threads if on_cpu else 1
+    torch.set_num_threads(threads)
 
     if options.memory:
+        if not on_cpu:
+            parser.error("--memory is the CPU rasterizer's; leave out --device")
         peaks = memory()
         print(", ".join(f"{name[:-3]} {peak:.0f} MB" for name, peak in peaks.items()), file=sys.stderr)
         if options.json:
             print(json.dumps(peaks))
         return
-    results: dict[str, object] = {"threads": options.threads}
+    results: dict[str, object] = {"threads": threads, "device": options.device}
     if options.only is None:
-        matrix = torch.randn(2048, 2048)
-        results["matmul_2048_ms"] = medians({"product": lambda: matrix @ matrix}, options.repeats)["product"]
+        matrix, clock = torch.randn(2048, 2048, device=options.device), device_clock(options.device)
+        product = medians({"product": lambda: matrix @ matrix}, options.repeats, clock)
+        results["matmul_2048_ms"] = product["product"]
         print(f"matrix product 2048^3    {results['matmul_2048_ms']:8.1f} ms", file=sys.stderr)
     for name, (count, size) in WORKLOADS.items():
         if options.only not in (None, name):
             continue
-        times = results[name] = measure(count, size, "cpu", options.threads, options.repeats)
+        times = results[name] = measure(count, size, options.device, threads, options.repeats, options.device)
         line = f"{name:<10} forward {times['forward_ms']:7.2f}  backward {times['backward_ms']:7.2f}"
         line += f"  inference {times['inference_ms']:7.2f} ms  (target {TARGETS[name][0]} / {TARGETS[name][1]},"
         print(f"{line} median radius {times['median_radius_px']:.0f} px)", file=sys.stderr)
-        if options.threads > 1:
+        if threads > 1:
             gains = [f"{part} {times[f'one_thread_{part}_ms'] / times[f'{part}_ms']:.2f}" for part in PARTS]
             print(f"{'':<10} one thread takes, in times that: {', '.join(gains)}", file=sys.stderr)
-    if options.only in (None, "200k_800"):
+    if not on_cpu:
+        print("threads, and what they cannot share: not measured on cuda", file=sys.stderr)
+    elif options.only in (None, "200k_800"):
         shares = results["serial_200k_800"] = serial_shares(*WORKLOADS["200k_800"], options.repeats)
         for name in PARTS:
             best = ", ".join(f"{n} threads {speed_up(shares[name], n):.1f}" for n in (2, 16))
@@ -203,7 +217,7 @@ def main() -> None:
                 f"200k_800   {name} outside shared kernels {100 * shares[name]:.2f} %: at best {best}", file=sys.stderr
             )
         print(f"200k_800   largest tile {100 * shares['largest_tile']:.2f} % of the pairs", file=sys.stderr)
-    if options.only is None:
+    if options.only is None and on_cpu:
         name = f"twin_{TWIN[0] // 1000}k_{TWIN[1]}"
         times = results[name] = measure(*TWIN, "reference", 1, 3)
         line = f"the plain torch twin at {TWIN[0]} splats, {TWIN[1]}x{TWIN[1]}: forward {times['forward_ms']:.0f}"

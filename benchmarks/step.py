@@ -1,16 +1,17 @@
-"""Times a training step by part: ``python benchmarks/step.py [--threads N] [--json]``.
+"""Times a training step by part: ``python benchmarks/step.py [--threads N] [--device cuda] [--json]``.
 
 The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen
 at 400x400, with deformation networks that already move things. A step does what ``adcgs.training`` does: quantise with
 noise, predict, deform, draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed
 on its own, since training adds it every few steps. Parts are timed apart, each with its own piece of the graph;
-``whole step`` is timed in one piece, on one thread and on all in turns. The model is also timed by its definition in
-torch, without compiled kernels.
+``whole step`` is timed in one piece. Both are timed on one thread and on all in turns, and the ratio is printed. The
+model is also timed by its definition in torch, without compiled kernels.
 
 Several views of an instant share quantisation, prediction and deformation, so a view of a step of four costs less
 than a step of one; what is left of the ratio of their times is the rasterizer's and the loss's.
 
 Times are medians after warm-up; ``--clock cpu`` counts the process's own seconds, for a machine that is busy.
+On a CUDA device gsplat draws and torch does the rest; threads are left out there.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from adcgs.training import TrainingConfig
 from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
-from timing import by_threads, medians
+from timing import add_device, by_threads, check_device, device_clock, medians
 from torch import Tensor
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -76,16 +77,16 @@ def leaves(rows: Gaussians | Primitives | Features) -> list[Tensor]:
 class Step:
     """One training step's ingredients, and its parts one by one."""
 
-    def __init__(self, config: ModelConfig, anchors: int, size: int) -> None:
-        self.model = synthetic_model(config, anchors)
+    def __init__(self, config: ModelConfig, anchors: int, size: int, device: str = "cpu") -> None:
+        self.model = synthetic_model(config, anchors).to(device)
         sizes = EntropyConfig(f_v=config.reference_dim, primitives=config.primitives, f_g=config.residual_dim)
-        self.entropy = MultiDimensionEntropyModel(sizes)
+        self.entropy = MultiDimensionEntropyModel(sizes).to(device)
         self.training = TrainingConfig(model=config)
         self.optimiser = AnchorOptimiser(self.model, self.entropy, self.training)
         # Adam works as ever, but every step sees the same model.
         self.optimiser.initial = [0.0 for _ in self.optimiser.initial]
-        self.significance = Significance(anchors, config.primitives, torch.device("cpu"))
-        self.camera, self.background = camera(size), torch.zeros(3)
+        self.significance = Significance(anchors, config.primitives, torch.device(device))
+        self.camera, self.background = camera(size), torch.zeros(3, device=device)
         self.size = size
         with torch.no_grad():
             self.target = self.draw(self.model.gaussians_at(0.2)).image.clamp(0, 1)
@@ -105,7 +106,7 @@ class Step:
             loss = loss + 1e-9 * rate.total
         loss.backward()
         for view in drawn:
-            self.significance.add(view.means2d.grad, view.weights, gaussians.opacities, self.size / 2)
+            self.significance.add(view.mean2d_grad(), view.weights, gaussians.opacities, self.size / 2)
         self.optimiser.step(0.5)
 
     def parts(self, plain: bool, with_rate: bool) -> dict[str, Callable[[], object]]:
@@ -114,6 +115,7 @@ class Step:
         predict = model.predict_plain if plain else model.predict
         deform = model.deform_plain if plain else model.deform
         state: dict[str, list[Tensor]] = {}
+        views: dict[str, Render] = {}
         outputs: dict[str, list[Tensor]] = {}
 
         def forward(name: str, run: Callable[[], list[Tensor]]) -> Callable[[], None]:
@@ -138,9 +140,8 @@ class Step:
             return [l1_dssim(state["image"][0], self.target, self.training.ssim_weight)]
 
         def drawn() -> list[Tensor]:
-            view = self.draw(Gaussians(*state["gaussians"]))
-            state["view"] = [view.means2d, view.weights]
-            return [view.image]
+            views["drawn"] = self.draw(Gaussians(*state["gaussians"]))
+            return [views["drawn"].image]
 
         state["features"] = leaves(model.features)
         state["primitives"] = leaves(predict(model.features))
@@ -158,10 +159,19 @@ class Step:
         steps: dict[str, Callable[[], object]] = {f"{name} forward": forward(name, run) for name, run in runs.items()}
         steps |= {f"{name} backward": backward(name) for name in reversed(runs)}
         steps["statistics"] = lambda: self.significance.add(
-            state["view"][0].grad, state["view"][1], state["gaussians"][3], self.size / 2
+            views["drawn"].mean2d_grad(), views["drawn"].weights, state["gaussians"][3], self.size / 2
         )
         steps["adam"] = lambda: self.optimiser.step(0.5)
         return steps
+
+
+def row(name: str, times: dict[int, float]) -> str:
+    """A line of milliseconds; with several numbers of threads, how many times as long one of them takes."""
+    threads = max(times)
+    line = f"{name:<32} {times[threads]:7.2f}"
+    if threads > 1:
+        line += f"  on one thread {times[1]:7.2f}: {times[1] / times[threads]:.2f} times as long"
+    return line
 
 
 def main() -> None:
@@ -172,11 +182,14 @@ def main() -> None:
     parser.add_argument("--primitives", type=int, default=10, help="of an anchor")
     parser.add_argument("--size", type=int, default=400, help="pixels of a side")
     parser.add_argument("--width", type=int, help="hidden width of all networks; the default is the model's own")
+    add_device(parser)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    clock = CLOCKS[options.clock]
+    check_device(options.device)
+    threads = options.threads if options.device == "cpu" else 1
+    torch.set_num_threads(threads)
+    clock = device_clock(options.device, CLOCKS[options.clock])
     config = ModelConfig(primitives=options.primitives)
     if options.width:
         config = dataclasses.replace(config, prediction_width=options.width, deformation_width=options.width)
@@ -184,13 +197,14 @@ def main() -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    step = Step(config, options.anchors, options.size)
+    step = Step(config, options.anchors, options.size, options.device)
     say(
-        f"{options.anchors} anchors x {config.primitives}, {options.size}x{options.size}, {options.threads} threads, "
-        f"widths {config.prediction_width} and {config.deformation_width}, {options.clock} ms"
+        f"{options.anchors} anchors x {config.primitives}, {options.size}x{options.size}, {options.device}, "
+        f"{threads} threads, widths {config.prediction_width} and {config.deformation_width}, {options.clock} ms"
     )
-    parts = medians(step.parts(plain=False, with_rate=False), options.repeats, clock)
-    rate = medians(step.parts(plain=False, with_rate=True), options.repeats, clock)
+    counts = sorted({1, threads})
+    parts = by_threads(step.parts(plain=False, with_rate=False), counts, options.repeats, clock)
+    rate = by_threads(step.parts(plain=False, with_rate=True), counts, options.repeats, clock)
     plain = medians(step.parts(plain=True, with_rate=False), max(options.repeats // 2, 3), clock)
     steps = {
         "whole step": step.whole,
@@ -198,32 +212,31 @@ def main() -> None:
         "whole step, 2 views": lambda: step.whole(views=2),
         "whole step, 4 views": lambda: step.whole(views=4),
     }
-    counts = sorted({1, options.threads})
     whole = by_threads(steps, counts, options.repeats, clock)
-    results: dict[str, object] = {"threads": options.threads, "clock": options.clock, "width": options.width}
-    for name in ("quantisation", "prediction", "deformation", "rasterization", "loss"):
-        say(f"{name:<24} forward {parts[f'{name} forward']:7.2f}  backward {parts[f'{name} backward']:7.2f}")
-    for name in ("statistics", "adam"):
-        say(f"{name:<24}         {parts[name]:7.2f}")
-    say(f"{'sum of parts':<24}         {sum(parts.values()):7.2f}")
-    for name, value in whole[options.threads].items():
-        alone = whole[1][name]
-        say(f"{name:<24}         {value:7.2f}  on one thread {alone:7.2f}: {alone / value:.2f} times as long")
-    all_threads = whole[options.threads]
+    results: dict[str, object] = {"threads": threads, "device": options.device}
+    results |= {"clock": options.clock, "width": options.width}
+    for name in parts[threads]:
+        say(row(name, {count: times[name] for count, times in parts.items()}))
+    say(row("sum of parts", {count: sum(times.values()) for count, times in parts.items()}))
+    for name in ("quantisation forward", "quantisation backward"):
+        say(row(f"{name}, with rate", {count: times[name] for count, times in rate.items()}))
+    for name in steps:
+        say(row(name, {count: times[name] for count, times in whole.items()}))
+    all_threads = whole[threads]
     amortised = {n: all_threads[f"whole step, {n} views"] / n / all_threads["whole step"] for n in (2, 4)}
     shares = ", ".join(f"{n} views {share:.2f}" for n, share in amortised.items())
     say(f"time for each view, in times a step of one: {shares}")
-    extra = {kind: rate[f"quantisation {kind}"] for kind in ("forward", "backward")}
-    say(f"{'quantisation with rate':<24} forward {extra['forward']:7.2f}  backward {extra['backward']:7.2f}")
     definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation"))}
     for name in ("prediction", "deformation"):
         forward, backward = (definition[f"{name} {kind}"] for kind in ("forward", "backward"))
         say(f"{name + ' in torch':<24} forward {forward:7.2f}  backward {backward:7.2f}")
     results |= {
-        "parts": parts,
-        "whole": whole[options.threads],
+        "parts": parts[threads],
+        "parts_one_thread": parts[1],
+        "whole": whole[threads],
         "whole_one_thread": whole[1],
-        "rate": extra,
+        "rate": {kind: rate[threads][f"quantisation {kind}"] for kind in ("forward", "backward")},
+        "rate_one_thread": {kind: rate[1][f"quantisation {kind}"] for kind in ("forward", "backward")},
         "definition": definition,
         "per_view": amortised,
     }

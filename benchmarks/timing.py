@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 
 import torch
 
 WARM_UP = 2
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device``, which :func:`check_device` and :func:`device_clock` take."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda draws by gsplat")
+
+
+def check_device(device: str) -> None:
+    """Ends the program, in one line, where there is no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        print("error: --device cuda: torch sees no CUDA device on this machine; use --device cpu", file=sys.stderr)
+        sys.exit(2)
+
+
+def device_clock(device: str, clock: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
+    """``clock``, read when the device has done all that it was given: a launch is not yet a result."""
+    if device == "cpu":
+        return clock
+
+    def after_all_work() -> float:
+        torch.cuda.synchronize()
+        return clock()
+
+    return after_all_work
 
 
 def medians(

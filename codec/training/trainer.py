@@ -318,12 +318,11 @@ class Trainer:
         self.error += weight * (squared - self.error)
         if self.frozen or self.progress() >= self.config.refine_until:
             return
-        gradient = view.means2d.grad
-        if gradient is not None:
+        if view.means2d.grad is not None:
             height, width = target.shape[:2]
             # In pixels of the full view, so that what is pruned does not depend on the phase's resolution.
             weights = view.weights * (frame.camera.width * frame.camera.height / (width * height))
-            self.significance.add(views * gradient, weights, gaussians.opacities, 0.5 * max(width, height))
+            self.significance.add(views * view.mean2d_grad(), weights, gaussians.opacities, 0.5 * max(width, height))
 
     def _refines(self, progress: float) -> bool:
         config = self.config
