@@ -19,10 +19,14 @@ def context_network(x: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
     return found
 
 
-def prior_bits(eta: Tensor, parameters: Tensor, noise: bool) -> Tensor:
-    """``FactorisedPrior.bits_plain`` of eta (N, C), with ``parameters`` (C, ``prior_kernels.PARAMETERS``)."""
+def prior_bits(eta: Tensor, parameters: Tensor, noise: bool, count: bool = True) -> Tensor:
+    """``FactorisedPrior.bits_plain`` of eta (N, C), zero if not to ``count``.
+
+    Args:
+        parameters: (C, ``prior_kernels.PARAMETERS``).
+    """
     seed = int(torch.randint(0, 1 << 32, ())) if noise else 0  # torch's generator, so that runs repeat
-    found: Tensor = _PriorBits.apply(eta, parameters, noise, seed)
+    found: Tensor = _PriorBits.apply(eta, parameters, noise, seed, count)
     return found
 
 
@@ -55,12 +59,13 @@ class _ContextNetwork(torch.autograd.Function):
 
 class _PriorBits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, eta: Tensor, parameters: Tensor, noise: bool, seed: int) -> Tensor:
+    def forward(ctx: Any, eta: Tensor, parameters: Tensor, noise: bool, seed: int, count: bool) -> Tensor:
         ctx.save_for_backward(eta, parameters)
         ctx.noise, ctx.seed = noise, seed
         sums = np.zeros(_chunks(eta))
         arguments = (flat(eta), flat(parameters), eta.shape[1], len(eta), counter(), sums)
-        run(prior_kernels.forward, arguments, min(thread_count(), len(sums)))
+        if count:
+            run(prior_kernels.forward, arguments, min(thread_count(), len(sums)))
         return eta.new_tensor(sums.sum())
 
     @staticmethod
@@ -76,7 +81,7 @@ class _PriorBits(torch.autograd.Function):
         )  # fmt: skip
         run(prior_kernels.backward, arguments, min(thread_count(), len(sums)))
         by_parameters = torch.from_numpy(sums.sum(axis=0)).view_as(parameters)
-        return by_eta if ctx.noise else torch.zeros_like(eta), by_parameters, None, None
+        return by_eta if ctx.noise else torch.zeros_like(eta), by_parameters, None, None, None
 
 
 def _chunks(eta: Tensor) -> int:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..features import Features
+from ..vectors.dispatch import fusable
 from .config import EntropyConfig
-from .likelihood import Gaussian, add_noise, quantise_and_rate
+from .likelihood import FACTOR_TANH_MAX, FACTOR_TANH_MIN, Gaussian, add_noise, quantise_and_rate
 from .networks import INPUT_LIMIT, AnalysisNetwork, ContextNetwork
 from .prior import FactorisedPrior
 from .sealed import SealedEntropyModel
-from .tables import FACTOR_INDEX_ONE, FACTOR_INDEX_UNIT
+
+if TYPE_CHECKING:
+    from .chain import Plan
 
 Mode = Literal["noise", "settle", "round"]
 # Which attributes, by the first three letters of their names, get noise. The sealed networks' means of sigma and colour
@@ -29,8 +32,6 @@ Mode = Literal["noise", "settle", "round"]
 _NOISY: dict[Mode, tuple[str, ...]] = {"noise": ("f_v", "f_g", "sig", "col"), "settle": ("sig", "col"), "round": ()}
 
 ETA_SCALE = 0.25  # eta as a network's input
-_TANH_MIN = -FACTOR_INDEX_ONE / FACTOR_INDEX_UNIT
-_TANH_MAX = (FACTOR_INDEX_ONE - 1) / FACTOR_INDEX_UNIT
 _MOMENTUM = 0.05  # of the running statistics
 _STEP_GAIN = (
     8.0  # a step size is found by its logarithm's wandering several units: that takes larger strides than weights
@@ -118,11 +119,14 @@ class MultiDimensionEntropyModel(nn.Module):
             self.register_buffer(f"deviation_{name}", torch.ones(shape))
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
         self._steps: _Steps | None = None
+        self._plan: Plan | None = None
         self._context_names = {"f_v", *(f"f_g_{m}" for m in range(config.chunks - 1))}
 
     # ---------------------------------------------------------------- forward
 
-    def forward(self, features: Features, mode: Mode = "noise", with_rate: bool = True) -> tuple[Features, Rate | None]:
+    def forward(
+        self, features: Features, mode: Mode = "noise", with_rate: bool = True, count_bits: bool = True
+    ) -> tuple[Features, Rate | None]:
         """Quantised features, and their bits.
 
         Args:
@@ -131,11 +135,13 @@ class MultiDimensionEntropyModel(nn.Module):
                 lets the gradient straight through; ``settle`` rounds f_v and f_g, and leaves the noise to the rest.
             with_rate: without it the means and steps of the last call with rate are reused (as long as N is the
                 same), which costs a tenth; what the distortion says of the steps is kept for the next rate.
+            count_bits: without it the rate is only differentiated: on a CPU its numbers are zero, which saves a
+                tenth of the call.
         """
         if mode not in _NOISY:
             raise ValueError(f"mode {mode!r} is none of {', '.join(_NOISY)}")
         if with_rate:
-            return self._with_rate(features, mode)
+            return self._with_rate(features, mode, count_bits)
         if self._steps is None or next(iter(self._steps.factors.values())).shape[0] != len(features):
             with torch.no_grad():
                 self._with_rate(features, mode)
@@ -204,46 +210,100 @@ class MultiDimensionEntropyModel(nn.Module):
         config = self.config
         return {name: math.log(getattr(config, f"q_{name}")) + _STEP_GAIN * raw for name, raw in self.steps.items()}
 
-    def _with_rate(self, features: Features, mode: Mode) -> tuple[Features, Rate]:
+    def _with_rate(self, features: Features, mode: Mode, count_bits: bool = True) -> tuple[Features, Rate]:
         if self.training:
             self._observe(features)
-        config = self.config
         kept = _Steps({}, {}, {})
         log_q = {name: self._join(f"log_q.{name}", value, kept.log_q, name) for name, value in self.log_q.items()}
+        eta, hyper = self._hyperprior(features.f_v, mode == "noise", count_bits)
+        tensors = (eta, *vars(features).values(), *log_q.values(), *self.networks.parameters())
+        run = self._code_compiled if fusable(self.networks.values(), tensors) else self._code_plain
+        values, bits, kept.means = run(features, eta * ETA_SCALE, log_q, mode, kept.factors, count_bits)
+        self._steps = kept
+        chunks = tuple(bits[f"f_g_{m}"] for m in range(self.config.chunks))
+        return values, Rate(hyper, bits["f_v"], bits["sigma"], bits["color"], chunks)
+
+    def _code_compiled(
+        self,
+        features: Features,
+        eta: Tensor,
+        log_q: dict[str, Tensor],
+        mode: Mode,
+        factors: dict[str, Tensor],
+        count_bits: bool,
+    ) -> tuple[Features, dict[str, Tensor], dict[str, Tensor]]:
+        """:meth:`_code_plain` by kernels that take a block of anchors through all networks at once."""
+        from . import chain
+
+        if self._plan is None:
+            self._plan = chain.plan(self.config)
+        names = self._plan.names
+        gathered = {name: g for name in names if (g := self._gathered(f"factor.{name}", len(features))) is not None}
+        request = chain.Request(
+            self._plan,
+            {name: (getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")) for name in _STATISTICS},
+            tuple(name for name in names if name[:3] in _NOISY[mode]),
+            gathered,
+            self.adaptive_step,
+            count_bits,
+        )
+        inputs = [getattr(features, name) for name in chain.ATTRIBUTES]
+        weights = [weight for name in self.networks for weight in self.network(name).weights()]
+        coded = chain.code(request, eta, inputs, [log_q[name] for name in chain.ATTRIBUTES], weights)
+        for name, factor in coded.factors.items():
+            self._keep(factor, factors, name)
+        values = dict(zip(chain.ATTRIBUTES, coded.values, strict=True))
+        return Features(**values), dict(zip(names, coded.bits, strict=True)), coded.means
+
+    def _code_plain(
+        self,
+        features: Features,
+        eta: Tensor,
+        log_q: dict[str, Tensor],
+        mode: Mode,
+        factors: dict[str, Tensor],
+        count_bits: bool,
+    ) -> tuple[Features, dict[str, Tensor], dict[str, Tensor]]:
+        """Quantised features, and each component's bits and means: the definition, in torch.
+
+        Args:
+            eta: (N, hyper), scaled as the network of f_v takes it.
+            factors: gets each component's step factors, for calls without rate.
+            count_bits: is always done here.
+        """
+        config = self.config
         bits: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
+        means: dict[str, Tensor] = {}
         context: list[Tensor] = []  # the decoder's: rounded, also where the values are noisy
 
         def code(name: str, f: Tensor, out: Tensor, factor: Tensor) -> None:
             factor = factor if self.adaptive_step else torch.zeros_like(factor)
-            factor = 1.0 + torch.tanh(factor.clamp(_TANH_MIN, _TANH_MAX))  # within the table of factors
-            log_factor = self._join(f"factor.{name}", factor, kept.factors, name).log()
+            factor = 1.0 + torch.tanh(factor.clamp(FACTOR_TANH_MIN, FACTOR_TANH_MAX))  # within the table of factors
+            log_factor = self._join(f"factor.{name}", factor, factors, name).log()
             m, s = self._statistics(name)
             mean_at, sigma_at = config.columns(name)
-            kept.means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
+            means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
             gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._columns(log_q, name), m, s)
-            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, name[:3] in _NOISY[mode])
+            noise = torch.rand_like(f) - 0.5 if name[:3] in _NOISY[mode] else None
+            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, noise)
             if name in self._context_names:
                 context.append(self._context(name, rounded))
 
-        eta, bits["hyper"] = self._hyperprior(features.f_v, mode == "noise")
-        out = self.networks["f_v"](eta * ETA_SCALE)
+        out = self.networks["f_v"](eta)
         code("f_v", features.f_v, out, out[:, -1:])
 
         out = self.networks["attributes"](context[0])
-        factors = out[:, 2 * (config.sigma + config.color) :]
-        code("sigma", features.sigma, out, factors[:, :1])
-        code("color", features.color, out, factors[:, 1:2])
+        raw = out[:, 2 * (config.sigma + config.color) :]
+        code("sigma", features.sigma, out, raw[:, :1])
+        code("color", features.color, out, raw[:, 1:2])
 
         for index, (name, f) in enumerate(self._chunks(features.f_g)):
-            code(name, f, self.networks[name](torch.cat(context, 1)), factors[:, 2 + index : 3 + index])
+            code(name, f, self.networks[name](torch.cat(context, 1)), raw[:, 2 + index : 3 + index])
 
-        self._steps = kept
-        chunks = [f"f_g_{m}" for m in range(config.chunks)]
         shape = (-1, config.primitives, config.f_g // config.chunks)
-        f_g = torch.cat([values[name].reshape(shape) for name in chunks], 2)
-        rate = Rate(bits["hyper"], bits["f_v"], bits["sigma"], bits["color"], tuple(bits[name] for name in chunks))
-        return Features(f_v=values["f_v"], f_g=f_g, sigma=values["sigma"], color=values["color"]), rate
+        f_g = torch.cat([values[f"f_g_{m}"].reshape(shape) for m in range(config.chunks)], 2)
+        return Features(f_v=values["f_v"], f_g=f_g, sigma=values["sigma"], color=values["color"]), bits, means
 
     def _without_rate(self, features: Features, mode: Mode) -> Features:
         steps = self._steps
@@ -275,23 +335,31 @@ class MultiDimensionEntropyModel(nn.Module):
 
     # ---------------------------------------------------------------- parts
 
-    def _hyperprior(self, f_v: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
+    def _hyperprior(self, f_v: Tensor, noise: bool, count_bits: bool) -> tuple[Tensor, Tensor]:
         """Rounded eta (N, hyper), and its bits."""
         if not self.hyperprior:
             return f_v.new_zeros(len(f_v), self.config.hyper), f_v.new_zeros(())
         m, s = self._statistics("f_v")
         eta = self.analysis((f_v - m) / s)
-        return eta + (torch.round(eta) - eta).detach(), self.prior.bits(eta, noise)
+        return eta + (torch.round(eta) - eta).detach(), self.prior.bits(eta, noise, count_bits)
 
     def _join(self, key: str, value: Tensor, kept: dict[str, Tensor], name: str) -> Tensor:
         """``value``, to whose gradient will be added what its copy gathered since the last call with rate."""
-        old = self._steps.leaves().get(key) if self._steps is not None else None
-        gathered = None if old is None else old.grad
-        if gathered is not None and value.requires_grad and gathered.shape == value.shape:
+        gathered = self._gathered(key, len(value))
+        if gathered is not None and value.requires_grad:
             value.register_hook(lambda gradient: gradient + gathered)
+        self._keep(value, kept, name)
+        return value
+
+    def _gathered(self, key: str, rows: int) -> Tensor | None:
+        """What a leaf gathered since the last call with rate, if it has as many rows as now."""
+        old = self._steps.leaves().get(key) if self._steps is not None else None
+        return old.grad if old is not None and old.grad is not None and len(old.grad) == rows else None
+
+    def _keep(self, value: Tensor, kept: dict[str, Tensor], name: str) -> None:
+        """Make a leaf of ``value`` for the calls without rate."""
         # Before the first rate nothing would balance the distortion, and steps shrink without end: gather nothing.
         kept[name] = value.detach().requires_grad_(self.training and torch.is_grad_enabled())
-        return value
 
     def _context(self, name: str, values: Tensor) -> Tensor:
         m, s = self._statistics(name)

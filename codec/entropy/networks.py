@@ -27,13 +27,16 @@ class ContextNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs), about unit scale, to (N, outputs). On a CPU compiled kernels compute :meth:`plain`."""
-        layers = (self.first, self.second, self.last)
-        weights = tuple(value for layer in layers for value in (layer.weight, layer.bias))
+        weights = self.weights()
         if not fusable([self], (x, *weights)):
             return self.plain(x)
         from . import fused
 
         return fused.context_network(x, weights)
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """Weight and bias of each layer, as the kernels take them."""
+        return tuple(value for layer in (self.first, self.second, self.last) for value in (layer.weight, layer.bias))
 
     def plain(self, x: Tensor) -> Tensor:
         """The definition of :meth:`forward`, in torch: any device, any float type."""

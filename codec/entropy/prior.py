@@ -38,8 +38,10 @@ class FactorisedPrior(nn.Module):
         mass: Tensor = self.bottleneck._likelihood(eta.t()[:, None])[0]  # (C, 1, N)
         return self.bottleneck.likelihood_lower_bound(mass)[:, 0].t()
 
-    def bits(self, eta: Tensor, noise: bool) -> Tensor:
+    def bits(self, eta: Tensor, noise: bool, count: bool = True) -> Tensor:
         """Total bits of round(eta), eta (N, C); with ``noise`` the gradient is that of noisy values' bits.
+
+        Not to ``count`` is to want the gradient alone: on a CPU the number is zero.
 
         On a CPU compiled kernels compute :meth:`bits_plain`, with noise of their own.
         """
@@ -49,7 +51,7 @@ class FactorisedPrior(nn.Module):
             return self.bits_plain(eta, torch.rand_like(eta) - 0.5 if noise else None)
         from . import fused
 
-        return fused.prior_bits(eta, self.channel_rows(), noise)
+        return fused.prior_bits(eta, self.channel_rows(), noise, count)
 
     def bits_plain(self, eta: Tensor, noise: Tensor | None) -> Tensor:
         """The definition of :meth:`bits`, by CompressAI in torch, with given noise (N, C) in [-1/2, 1/2), or none."""

@@ -119,6 +119,20 @@ def pull_back(
 
 
 @emitted
+def pull_back_added(
+    code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, gs: Floats, g: Whole,
+    outs: Floats, out: Whole, ld: Whole, columns: Whole,
+) -> None:  # fmt: skip
+    """out (inner, columns) += W^T g."""
+    _tiles(
+        code, inner, columns, rows, gs, g, ld,
+        weight=lambda row, k: weights.everywhere(w + k * inner + row),
+        start=lambda row, column: outs.load(out + row * ld + column),
+        finish=lambda row, column, total: outs.store(out + row * ld + column, total),
+    )  # fmt: skip
+
+
+@emitted
 def pull_back_gated(
     code: Code, weights: Floats, w: Whole, rows: Whole, inner: Whole, gs: Floats, g: Whole,
     outs: Floats, out: Whole, results: Floats, result: Whole, ld: Whole, columns: Whole,

@@ -293,6 +293,12 @@ class Code:
         with cgutils.for_range_slice(self.builder, first, end, ir.Constant(_I64, step), _I64) as (index, _):
             yield Whole(self.builder, index)
 
+    @contextmanager
+    def when(self, flag: Flag) -> Iterator[None]:
+        """What follows happens only where the flag is set; it may change Variables and arrays."""
+        with self.builder.if_then(flag.value):
+            yield
+
 
 def emitted(body: Callable[..., None]) -> Any:
     """Makes ``body(code, ...)`` a function of numba kernels, compiled once per kernel and never inlined.
