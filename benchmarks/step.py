@@ -97,7 +97,7 @@ class Step:
 
     def whole(self, with_rate: bool = False, views: int = 1) -> None:
         """In one piece, as the trainer does it; several views of an instant share prediction and deformation."""
-        features, rate = self.entropy(self.model.features, "noise", with_rate)
+        features, rate = self.entropy(self.model.features, "noise", with_rate, count_bits=False)
         gaussians = self.model.deform(features, self.model.predict(features), 0.3)
         drawn = [self.draw(gaussians) for _ in range(views)]
         losses = [l1_dssim(view.image, self.target, self.training.ssim_weight) for view in drawn]
@@ -133,7 +133,7 @@ class Step:
             return timed
 
         def code() -> list[Tensor]:
-            features, rate = self.entropy(model.features, "noise", with_rate)
+            features, rate = self.entropy(model.features, "noise", with_rate, count_bits=False)
             return [*tensors(features), *([] if rate is None else [rate.total])]
 
         def compare() -> list[Tensor]:

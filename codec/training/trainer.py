@@ -91,7 +91,7 @@ class Trainer:
         self.frozen = False
         self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error
-        self.bits: float | None = None
+        self.knows_rate = False
         self._order: list[int] = []
         self._instants: dict[float, list[Frame]] = {}
         for frame in self.frames:
@@ -163,6 +163,13 @@ class Trainer:
             features, _ = self.entropy(self.model.features, "round", False)
         return features
 
+    @property
+    def bits(self) -> float | None:
+        """Estimated bits of all attributes, rounded, once the rate is known; counted when they are asked for."""
+        if not self.knows_rate:
+            return None
+        return sum(self.entropy.estimate_bits(self.model.features).values())
+
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""
         if self.config.iterations is not None:
@@ -172,7 +179,7 @@ class Trainer:
 
     def status(self) -> Status:
         """Where the run stands."""
-        progress = self.progress()
+        progress, bits = self.progress(), self.bits
         return Status(
             iteration=self.iteration,
             progress=progress,
@@ -180,7 +187,7 @@ class Trainer:
             remaining=self.seconds * (1 - progress) / progress if progress > 0 else math.nan,
             psnr=-10 * math.log10(max(self.error, 1e-10)) if self.iteration else math.nan,
             anchors=len(self.model.positions),
-            bits=None if self.bits is None else self.bits + self.position_bits(),
+            bits=None if bits is None else bits + self.position_bits(),
             phase=self.phase(progress),
         )
 
@@ -213,7 +220,7 @@ class Trainer:
         losses = [l1_dssim(view.image, target, config.ssim_weight) for view, target in drawn]
         loss = torch.stack(losses).mean()
         if rate is not None:
-            self.bits = float(rate.total.detach())
+            self.knows_rate = True
             loss = loss + config.rate_lambda * config.rate_every * rate.total / RATE_UNIT
         if not bool(torch.isfinite(loss)):
             self._stop_not_finite()
@@ -239,7 +246,7 @@ class Trainer:
             return self._sealed_features(), None
         mode = "settle" if progress >= config.round_from else "noise"
         with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
-        return self.entropy(self.model.features, mode, with_rate)
+        return self.entropy(self.model.features, mode, with_rate, count_bits=False)
 
     def _drop_chunks(self, features: Features, progress: float) -> Features:
         """In a small share of the steps, the scene as a file shows it whose chunks of f_g from a random one are cut."""
@@ -436,7 +443,7 @@ class Trainer:
             "frozen": self.frozen,
             "voxel": self.voxel,
             "error": self.error,
-            "bits": self.bits,
+            "knows_rate": self.knows_rate,
             "scene": self._fingerprint(),
         }
         save_checkpoint(self.checkpoint, tensors, meta)
@@ -495,7 +502,7 @@ class Trainer:
             self.significance.load_state(section(tensors, "significance"))
             self.origin = tensors["origin"].clone()
             self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
-            self.error, self.bits = float(meta["error"]), meta["bits"]
+            self.error, self.knows_rate = float(meta["error"]), bool(meta["knows_rate"])
             self.frozen, self.voxel = bool(meta["frozen"]), float(meta["voxel"])
             if "sealed" in tensors:
                 self.sealed = self.entropy.reopen(tensors["sealed"].cpu().numpy().tobytes())

@@ -73,6 +73,21 @@ def test_same_seed_same_bytes_other_seed_other_bytes(scene: Scene, tmp_path: Pat
     assert encode("c.adc", 2) != encode("b.adc", 1)
 
 
+def test_who_asks_for_the_bits_at_every_step_gets_the_same_file(scene: Scene, tmp_path: Path) -> None:
+    files, seen = [], []
+    for report in (None, seen.append):
+        trainer = Trainer(scene, TINY)
+        trainer.train(report, report_every=0.0)
+        write_scene(trainer, tmp_path / "scene.adc")
+        files.append((tmp_path / "scene.adc").read_bytes())
+    assert files[0] == files[1]
+    bits = [status.bits for status in seen]
+    assert bits[0] is None
+    assert bits[-1] is not None
+    known = bits[bits.index(next(filter(None, bits))) : -1]  # the end is said once more
+    assert len(set(known)) == len(known), "the same number at several steps"
+
+
 @pytest.mark.parametrize("iterations", [3, 21, 50, 58], ids=["warm-up", "with rate", "frozen", "sealed"])
 def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
     scene: Scene, tmp_path: Path, iterations: int
