@@ -19,7 +19,7 @@ from typing import Any
 import numba
 from numba import types
 from numba.core import event
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from .memory import keep_freed_memory
 
@@ -87,6 +87,28 @@ def fetch_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
         return builder.atomic_rmw("add", builder.gep(data, [args[1]]), args[2], "monotonic")
 
     return types.int64(array, types.intp, types.int64), codegen
+
+
+@register_jitable  # type: ignore[misc]
+def enlist(counter: Any) -> int:
+    """What :func:`take` wants to know of a thread: how many came to this kernel before it."""
+    return fetch_add(counter, 3, 1)
+
+
+@register_jitable  # type: ignore[misc]
+def take(counter: Any, rank: int, count: int) -> int:
+    """The number of the next of ``count`` pieces of work, or ``count`` when none is left.
+
+    Every other thread begins at the end and goes backwards. Neighbours, who share cache lines and much of what they
+    read, are then mostly the same thread's, and a thread finds in its cache what it made in the last kernel.
+
+    Args:
+        counter: four or more int64, zeros at first.
+        rank: the thread's, from :func:`enlist`.
+    """
+    if fetch_add(counter, 0, 1) >= count:
+        return count
+    return count - 1 - fetch_add(counter, 2, 1) if rank % 2 else fetch_add(counter, 1, 1)
 
 
 class _Announce(event.Listener):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from ..jit import fetch_add, kernel
+from ..jit import enlist, kernel, take
 from ..vectors.layers import (
     add_bounded,
     add_row_sums,
@@ -226,7 +226,8 @@ def forward(
     )  # fmt: skip
     own_state = np.empty(0 if keep else size, np.float32)
     blocks = -(-count // BLOCK)
-    number = fetch_add(counter, 0, 1)
+    rank = enlist(counter)
+    number = take(counter, rank, blocks)
     while number < blocks:
         begin = number * BLOCK
         state = states[number * size : (number + 1) * size] if keep else own_state
@@ -248,7 +249,7 @@ def forward(
                     values[one[TABLE]], means, rows * one[COLUMN], factors, rows * c,
                     state if is_context else spare, max(one[CONTEXT], 0), bits, number * components.shape[0] + c,
                 )  # fmt: skip
-        number = fetch_add(counter, 0, 1)
+        number = take(counter, rank, blocks)
 
 
 @kernel
@@ -276,7 +277,8 @@ def backward(
     by_sum, by_added = np.empty(hidden * BLOCK, np.float32), np.empty(hidden * BLOCK, np.float32)
     by_state = np.empty(size, np.float32)
     blocks, chunks = -(-count // BLOCK), sums.shape[0]
-    chunk = fetch_add(counter, 0, 1)
+    rank = enlist(counter)
+    chunk = take(counter, rank, chunks)
     while chunk < chunks:
         total = sums[chunk]
         for number in range(chunk * blocks // chunks, (chunk + 1) * blocks // chunks):
@@ -322,4 +324,4 @@ def backward(
                     rows_from_columns(xs, 0, BLOCK, BLOCK, by_eta, begin, hyper, 0, hyper)
                 else:
                     pull_back_added(weights, w, hidden, n_in, by_first, 0, by_state, 0, BLOCK, BLOCK)
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, chunks)

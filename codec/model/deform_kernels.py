@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from ..jit import fetch_add, kernel
+from ..jit import enlist, kernel, take
 from ..vectors.layers import (
     COLUMNS,
     add_row_sums,
@@ -183,7 +183,8 @@ def deform(
     references, detail = np.empty(n_v * LD, np.float32), np.zeros(FINE * primitives * LD, np.float32)
     scratch = states if keep else np.empty(size, np.float32)
     blocks = -(-count // BLOCK)
-    number = fetch_add(counter, 0, 1)
+    rank = enlist(counter)
+    number = take(counter, rank, blocks)
     while number < blocks:
         begin, s = number * BLOCK, number * size if keep else 0
         if coarse:
@@ -201,7 +202,7 @@ def deform(
             scratch, s + out, s + anchors, detail, begin, count - 1, primitives, bounds[0], bounds[1], rotate, fade,
             offsets, log_scales, quaternions, colors, logits, means, rotations, scales, opacities, shades,
         )  # fmt: skip
-        number = fetch_add(counter, 0, 1)
+        number = take(counter, rank, blocks)
 
 
 @emitted
@@ -298,7 +299,8 @@ def deform_gradient(
     references, g = np.empty(n_v * LD, np.float32), np.empty(2 * width * LD, np.float32)
     by_coarse, by_fine = np.empty(COARSE * LD, np.float32), np.empty(FINE * primitives * LD, np.float32)
     blocks, chunks = -(-count // BLOCK), sums.shape[0]
-    chunk = fetch_add(counter, 0, 1)
+    rank = enlist(counter)
+    chunk = take(counter, rank, chunks)
     while chunk < chunks:
         total = sums[chunk]
         for number in range(chunk * blocks // chunks, (chunk + 1) * blocks // chunks):
@@ -323,4 +325,4 @@ def deform_gradient(
                 )
                 pull_back(coarse_weights, 0, width, n_v, g, 0, references, 0, LD, BLOCK)
                 rows_from_columns(references, 0, LD, BLOCK, by_f_v, begin, n_v, 0, n_v)
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, chunks)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from ..jit import fetch_add, kernel
+from ..jit import enlist, kernel, take
 from ..vectors.layers import (
     COLUMNS,
     add_layer,
@@ -126,7 +126,8 @@ def predict(
     residuals, first = np.empty(n_g * ld, np.float32), np.empty(width * ld, np.float32)
     second, out = np.empty(width * ld, np.float32), np.empty(HEADS * ld, np.float32)
     blocks = -(-count // block)
-    number = fetch_add(counter, 0, 1)
+    rank = enlist(counter)
+    number = take(counter, rank, blocks)
     while number < blocks:
         begin = number * block
         first_layer(f_v, f_g, weights, sizes, begin, count - 1, block, ld, references, common, residuals, first)
@@ -136,7 +137,7 @@ def predict(
             out, ld, begin, count - 1, block, primitives, bounds[0], bounds[1], sigma, color,
             offsets, log_scales, quaternions, inverse_lengths, colors, logits,
         )  # fmt: skip
-        number = fetch_add(counter, 0, 1)
+        number = take(counter, rank, blocks)
 
 
 @emitted
@@ -214,7 +215,8 @@ def predict_gradient(
     by_second, by_hidden = np.empty(width * ld, np.float32), np.empty(width * ld, np.float32)
     second, out = np.empty(width * ld, np.float32), np.empty(HEADS * ld, np.float32)
     blocks, chunks = -(-count // block), sums.shape[0]
-    chunk = fetch_add(counter, 0, 1)
+    rank = enlist(counter)
+    chunk = take(counter, rank, chunks)
     while chunk < chunks:
         total = sums[chunk]
         for number in range(chunk * blocks // chunks, (chunk + 1) * blocks // chunks):
@@ -245,4 +247,4 @@ def predict_gradient(
             weight_gradient(common, 0, block, width, references, 0, block, n_v, block, total, shared)
             pull_back(weights, shared, width, n_v, common, 0, references, 0, block, block)
             rows_from_columns(references, 0, block, block, by_f_v, begin, n_v, 0, n_v)
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, chunks)

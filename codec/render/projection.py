@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..jit import fetch_add, kernel
+from ..jit import enlist, kernel, take
 from . import layout as at_
 from .layout import CHUNKS, TILE, WHITEN
 from .layout import padded_channels as _padded_channels
@@ -191,7 +191,7 @@ def project(
 
     Args:
         means, quaternions, scales, opacities, colors: the primitives, each flattened.
-        counter: (>= 1,) int64, zero.
+        counter: (8,) int64, zero.
         rows: (M + LANES) rows of :mod:`layout`, out.
         depths: (M + LANES,), out.
         radii: (M,) int32, out.
@@ -202,8 +202,9 @@ def project(
     """
     count, padded = opacities.size, padded_channels(channels)
     spans = np.zeros(4 * LANES, np.float32)
+    rank = enlist(counter)
     while True:
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, CHUNKS)
         if chunk >= CHUNKS:
             break
         start, end = chunk_bounds(chunk, count)
@@ -333,15 +334,16 @@ def pull_back(
     """Every thread's share of summing the pairs' gradient rows and pulling them back to the attributes.
 
     Args:
-        counter: (>= 1,) int64, zero.
+        counter: (8,) int64, zero.
         pair_bounds, places: (M + 1,) and (pairs,) int32: the pairs of each splat, and their places.
         pair_rows: (pairs * pair_stride,) by place, from :func:`blending.blend_gradient`.
         g_...: gradients like the attributes, with room for M + LANES rows; out.
     """
     count = opacities.size
     sums = np.zeros(LANES * pair_stride, np.float32)
+    rank = enlist(counter)
     while True:
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, CHUNKS)
         if chunk >= CHUNKS:
             break
         start, end = chunk_bounds(chunk, count)

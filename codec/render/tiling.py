@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..jit import fetch_add, kernel
+from ..jit import enlist, kernel, take
 from . import layout as at_
 from .layout import CHUNKS, TILE
 from .simd import LANES, at, put
@@ -117,13 +117,14 @@ def fill_tiles(
     Args:
         keys: (>= M,) int32, the bits of positive depths, which sort like the depths.
         boxes: (M,) int64; see :func:`pack_box`.
-        counter: (>= 1,) int64, zero.
+        counter: (8,) int64, zero.
         cursors: (CHUNKS, tiles) int32 from :func:`prefix_sums`; consumed.
         pair_bounds: (M + 1,) int32, out: splat i has the pairs from [i] to [i + 1].
         entries: (4 pairs,) int32, out: key, splat, pair, nothing.
     """
+    rank = enlist(counter)
     while True:
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, CHUNKS)
         if chunk >= CHUNKS:
             break
         start, end = chunk_bounds(chunk, boxes.size)
@@ -187,8 +188,9 @@ def sort_tile(
 @kernel
 def sum_pairs(counter: Any, pair_bounds: Any, places: Any, values: Any, sums: Any) -> None:
     """Every thread's share of sums[i] = the values at the places of splat i's pairs, added in order."""
+    rank = enlist(counter)
     while True:
-        chunk = fetch_add(counter, 0, 1)
+        chunk = take(counter, rank, CHUNKS)
         if chunk >= CHUNKS:
             break
         start, end = chunk_bounds(chunk, sums.size)

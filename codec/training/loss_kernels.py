@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..jit import fetch_add, kernel
+from ..jit import enlist, kernel, take
 from ..render.simd import LANES, absolute, at, fma, load, put, select, splat, store
 
 RADIUS = 5
@@ -120,8 +120,9 @@ def ssim_forward(
     one, two = splat(1.0), splat(2.0)
     c1, c2 = splat(C1), splat(C2)
     dssim, l1 = splat(share), splat(np.float32(1.0) - share)
+    rank = enlist(counter)
     while True:
-        top = 2 * fetch_add(counter, 0, 1)
+        top = 2 * take(counter, rank, (height + 1) // 2)
         if top >= height:
             break
         row_taps(top, height, window, index, first, second)
@@ -211,8 +212,9 @@ def ssim_backward(
     plane = height * plane_stride
     two, zero = splat(2.0), splat(0.0)
     by_ssim, by_l1 = splat(-scale * share), splat(scale * (np.float32(1.0) - share))
+    rank = enlist(counter)
     while True:
-        top = 2 * fetch_add(counter, 0, 1)
+        top = 2 * take(counter, rank, (height + 1) // 2)
         if top >= height:
             break
         row_taps(top, height, window, index, first, second)
