@@ -10,7 +10,10 @@ from typing import Any
 from numba import njit
 from numpy import float32, int32, uint32
 
-from ..jit import kernel
+from ..jit import enlist, kernel, take
+
+BLOCK = 128  # anchors that a thread takes at a time
+WORTH_A_THREAD = 50_000  # values: fewer are done before another thread is awake
 
 
 @njit(nogil=True, forceinline=True)
@@ -24,22 +27,30 @@ def _uniform(place: Any, seed: Any) -> Any:
 
 
 @kernel
-def add_noise(f: Any, step: Any, seed: Any, values: Any) -> None:
-    """values = f + u * step: f (N, R, C), step (N, C), u uniform noise. Too quick to wake another thread for."""
+def add_noise(f: Any, step: Any, seed: Any, counter: Any, values: Any) -> None:
+    """Every thread's share of values = f + u * step: f (N, R, C), step (N, C), u uniform noise."""
     rows, repeats, columns = f.shape
-    for i in range(rows):
-        for r in range(repeats):
-            first = uint32((i * repeats + r) * columns)
-            for j in range(columns):
-                values[i, r, j] = f[i, r, j] + _uniform(first + uint32(j), seed) * step[i, j]
+    blocks, rank = -(-rows // BLOCK), enlist(counter)
+    block = take(counter, rank, blocks)
+    while block < blocks:
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, rows)):
+            for r in range(repeats):
+                first = uint32((i * repeats + r) * columns)
+                for j in range(columns):
+                    values[i, r, j] = f[i, r, j] + _uniform(first + uint32(j), seed) * step[i, j]
+        block = take(counter, rank, blocks)
 
 
 @kernel
-def pull_back_noise(by_values: Any, seed: Any, by_step: Any) -> None:
+def pull_back_noise(by_values: Any, seed: Any, counter: Any, by_step: Any) -> None:
     """The gradient of step in :func:`add_noise`, (N, C), zeros at first: the same noise, times that of the values."""
     rows, repeats, columns = by_values.shape
-    for i in range(rows):
-        for r in range(repeats):
-            first = uint32((i * repeats + r) * columns)
-            for j in range(columns):
-                by_step[i, j] += by_values[i, r, j] * _uniform(first + uint32(j), seed)
+    blocks, rank = -(-rows // BLOCK), enlist(counter)
+    block = take(counter, rank, blocks)
+    while block < blocks:
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, rows)):
+            for r in range(repeats):
+                first = uint32((i * repeats + r) * columns)
+                for j in range(columns):
+                    by_step[i, j] += by_values[i, r, j] * _uniform(first + uint32(j), seed)
+        block = take(counter, rank, blocks)

@@ -123,20 +123,33 @@ class _FusedNoise(torch.autograd.Function):
     def forward(ctx: Any, f: Tensor, step: Tensor) -> Tensor:
         import numpy as np
 
+        from ..jit import run
+        from ..vectors.arrays import counter
         from . import kernels
 
         f, step = f.contiguous(), step.contiguous()
         values, ctx.seed = torch.empty_like(f), np.uint32(_seed())
-        kernels.add_noise(f.detach().numpy(), step.detach().numpy(), ctx.seed, values.numpy())
+        arguments = (f.detach().numpy(), step.detach().numpy(), ctx.seed, counter(), values.numpy())
+        run(kernels.add_noise, arguments, _threads(f))
         return values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        from ..jit import run
+        from ..vectors.arrays import counter
         from . import kernels
 
         (by_values,) = gradients
         rows, _, columns = by_values.shape
         by_step = torch.zeros(rows, columns)
-        kernels.pull_back_noise(by_values.contiguous().numpy(), ctx.seed, by_step.numpy())
+        arguments = (by_values.contiguous().numpy(), ctx.seed, counter(), by_step.numpy())
+        run(kernels.pull_back_noise, arguments, _threads(by_values))
         return by_values, by_step
+
+
+def _threads(values: Tensor) -> int:
+    from ..jit import thread_count
+    from .kernels import WORTH_A_THREAD
+
+    return max(1, min(thread_count(), values.numel() // WORTH_A_THREAD))
