@@ -13,7 +13,7 @@ from numpy import float32, int32, uint32
 from ..jit import enlist, kernel, take
 
 BLOCK = 128  # anchors that a thread takes at a time
-WORTH_A_THREAD = 50_000  # values: fewer are done before another thread is awake
+WORTH_A_THREAD = 300_000  # values: fewer are done before another thread is awake
 
 
 @njit(nogil=True, forceinline=True)
