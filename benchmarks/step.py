@@ -1,4 +1,5 @@
-"""Times a training step by part: ``python benchmarks/step.py [--threads N] [--device cuda] [--json]``.
+"""Times a training step by part: ``python benchmarks/step.py [--threads N] [--device cuda] [--csv FILE]
+[--json]``.
 
 The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen
 at 400x400, with deformation networks that already move things. A step does what ``adcgs.training`` does: quantise with
@@ -22,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import adcgs
 import numpy as np
@@ -35,6 +37,7 @@ from adcgs.training import TrainingConfig
 from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
+from heldout import write_csv
 from timing import add_device, by_threads, check_device, device_clock, medians
 from torch import Tensor
 
@@ -174,6 +177,17 @@ def row(name: str, times: dict[int, float]) -> str:
     return line
 
 
+def by_part(times: dict[int, dict[str, float]]) -> dict[str, dict[int, float]]:
+    """By part, then by number of threads."""
+    return {name: {count: rows[name] for count, rows in times.items()} for name in times[max(times)]}
+
+
+def csv_row(name: str, times: dict[int, float]) -> dict[str, object]:
+    threads = max(times)
+    gain = round(times[1] / times[threads], 2)
+    return {"part": name, "threads": threads, "ms": times[threads], "one_thread_ms": times[1], "gain": gain}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -184,6 +198,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, help="hidden width of all networks; the default is the model's own")
     add_device(parser)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    parser.add_argument("--csv", type=Path, help="file for a row per part")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
     check_device(options.device)
@@ -240,6 +255,10 @@ def main() -> None:
         "definition": definition,
         "per_view": amortised,
     }
+    if options.csv is not None:
+        extra = {f"{name}, with rate": {n: rate[n][name] for n in rate} for name in rate[1] if "quantisation" in name}
+        all_parts = {**by_part(parts), **extra, **by_part(whole)}
+        write_csv(options.csv, [csv_row(name, times) for name, times in all_parts.items()])
     if options.json:
         print(json.dumps(results))
 
