@@ -62,7 +62,7 @@ class TrainingConfig:
     rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
 
     # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
-    chunk_dropout: float = 0.0
+    chunk_dropout: float = 0.05
 
     # Phases
     resolutions: tuple[tuple[float, int], ...] = (
