@@ -39,7 +39,7 @@ class CameraColors(nn.Module):
     @torch.no_grad()
     def recentre(self) -> None:
         """Take the cameras' mean off, and keep each within what a file holds."""
-        self.differences -= self.differences.mean(dim=0, keepdim=True)
+        self.differences.sub_(self.differences.mean(dim=0, keepdim=True))
         self.differences.clamp_(-MAX_DIFFERENCE, MAX_DIFFERENCE)
 
     def rows(self) -> dict[int, NDArray[np.float32]]:

@@ -64,8 +64,7 @@ class AnchorOptimiser:
 
     def factor(self, name: str, progress: float) -> float:
         """What a group's rate is multiplied with at ``progress`` in [0, 1]."""
-        hold = self.config.lr_hold
-        factor = self.config.lr_final ** (max(0.0, progress - hold) / (1 - hold))
+        factor = self.config.lr_factor(progress)
         return factor * self.config.coarse_decay**progress if name == "coarse" else factor
 
     def select(self, keep: Tensor) -> None:
