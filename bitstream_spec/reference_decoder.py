@@ -80,7 +80,7 @@ class Reader:
         return int.from_bytes(self.take(4), "little")
 
     def number(self, form: str) -> float:
-        """``"f"`` or ``"d"``: a finite f32 or f64."""
+        """``"e"``, ``"f"`` or ``"d"``: a finite f16, f32 or f64."""
         (value,) = struct.unpack("<" + form, self.take(struct.calcsize(form)))
         if not math.isfinite(value):
             self.refuse("not-finite", "a NaN or an infinity")
@@ -143,6 +143,7 @@ KINDS = {
     0x02: "networks",
     0x03: "entropy",
     0x81: "cameras",
+    0x82: "camera_colors",
     0x04: "positions",
     0x05: "hyper",
     0x06: "f_v",
@@ -566,6 +567,22 @@ def read_cameras(data: bytes, frames: int) -> list[View]:
             views.append(View(names[k], split, ids[k] - 1, times[k], camera))
     reader.end()
     return views
+
+
+def read_camera_colors(data: bytes) -> dict[int, Floats]:
+    """SPEC 5.3: camera id to (3, 4)."""
+    reader = Reader(data)
+    colors: dict[int, Floats] = {}
+    for _ in range(reader.count(2**16, 25)):
+        camera_id = reader.varint(0, 2**20 - 1)
+        if any(camera_id <= other for other in colors):
+            raise Refused("bad-index", f"camera {camera_id} is out of order")
+        numbers = [reader.number("e") for _ in range(12)]
+        if max(map(abs, numbers)) > 8:
+            raise Refused("bad-camera", f"colours of camera {camera_id}")
+        colors[camera_id] = np.array(numbers).reshape(3, 4)
+    reader.end()
+    return colors
 
 
 def read_intrinsics(reader: Reader) -> tuple[int, int, float, float, float, float]:
@@ -1295,6 +1312,7 @@ class Scene:
     floats: dict[str, Floats32]
     weights: dict[str, Floats32]
     views: list[View]
+    camera_colors: dict[int, Floats]
     missing: list[str]
 
     def digest(self) -> str:
@@ -1328,7 +1346,9 @@ def decode(data: bytes, partial: bool = False) -> Scene:
     h, o = np.float32(header.voxel), np.array(header.origin, np.float32)
     floats = {**model.floats(values), "positions": o + h * points.astype(np.float32)}
     views = read_cameras(container.sections["cameras"], header.frames) if "cameras" in container.sections else []
-    return Scene(header, points, values, floats, weights, views, container.missing)
+    colors = container.sections.get("camera_colors")
+    camera_colors = {} if colors is None else read_camera_colors(colors)
+    return Scene(header, points, values, floats, weights, views, camera_colors, container.missing)
 
 
 # -------------------------------------------------------------------------- SPEC 7: reconstruction, in double precision
@@ -1471,7 +1491,7 @@ def draw(primitives: Primitives, camera: Camera, background: Sequence[float], ne
         done |= after <= 1e-4
         image += np.where(done, 0.0, light * alpha)[..., None] * primitives.colors[i]
         light = np.where(done, light, after)
-    return np.clip(image + light[..., None] * np.array(background), 0.0, 1.0)
+    return image + light[..., None] * np.array(background)
 
 
 def within(slope: float, low: float, high: float) -> float:
@@ -1480,9 +1500,13 @@ def within(slope: float, low: float, high: float) -> float:
     return min(max(slope, low - margin), high + margin)
 
 
-def render(scene: Scene, camera: Camera, time: float) -> Floats:
-    """(H, W, 3) in 0 .. 1, over the file's background."""
-    return draw(primitives_at(scene, time), camera, scene.header.background, scene.header.near)
+def render(scene: Scene, camera: Camera, time: float, camera_id: int = -1) -> Floats:
+    """(H, W, 3) in 0 .. 1, over the file's background, in the colours of that camera where the file has them."""
+    image = draw(primitives_at(scene, time), camera, scene.header.background, scene.header.near)
+    if camera_id in scene.camera_colors:
+        row = scene.camera_colors[camera_id]
+        image = image + image @ row[:, :3].T + row[:, 3]
+    return np.clip(image, 0.0, 1.0)
 
 
 def png(image: Floats) -> bytes:
@@ -1531,10 +1555,10 @@ def main() -> None:
         print("missing", *scene.missing)
     print("digest", scene.digest())
     if options.render:
-        camera, time = find_view(scene.views, options.render[0]).camera, float(options.render[1])
+        view, time = find_view(scene.views, options.render[0]), float(options.render[1])
         if not 0.0 <= time <= 1.0:
             raise SystemExit("TIME is in 0 .. 1")
-        options.output.write_bytes(png(render(scene, camera, time)))
+        options.output.write_bytes(png(render(scene, view.camera, time, view.camera_id)))
         print("frame", options.output)
 
 

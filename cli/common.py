@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,3 +106,19 @@ def parse_background(text: str) -> tuple[float, float, float]:
         problem = f"--background {text!r}: give white, black or R,G,B with numbers in 0..1"
         raise OptionError("bad-background", problem)
     return red, green, blue
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``500KB``, ``0.5 MB``, ``400KiB`` or ``500000``.
+
+    Raises:
+        OptionError: ``bad-size``.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)", text.strip().lower(), re.ASCII)
+    size = float(match[1]) * _UNITS.get(match[2], 0) if match else 0.0
+    if not 1 <= size < 1e15:
+        raise OptionError("bad-size", f"--target-size {text!r}: give a size such as 500KB, 0.5MB, 400KiB or 500000")
+    return round(size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,11 @@ Examples:
 @click.option("--times", help="Instants in 0..1: a list (0,0.5,1) or a count (60: evenly spread over the clip).")
 @click.option("--size", help="WxH of the images; the views' own otherwise.")
 @click.option("--background", help="white, black or R,G,B in 0..1; the file's own otherwise.")
+@click.option(
+    "--scene-colors",
+    is_flag=True,
+    help="Show the capture's cameras in the scene's colours, not in their own (files of --camera-colors).",
+)
 @click.option("--partial", is_flag=True, help="Accept a file that was cut: render what its complete sections give.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
@@ -55,6 +61,7 @@ def main(
     times: str | None,
     size: str | None,
     background: str | None,
+    scene_colors: bool,
     partial: bool,
     device: str,
     threads: int | None,
@@ -70,6 +77,8 @@ def main(
     if scene.missing:
         console().print(f"[yellow]{file} is cut; missing: {', '.join(scene.missing)} (rendered from what is there)")
     chosen = _viewpoints(scene, views, instants, size)
+    if scene_colors:
+        chosen = [replace(view, camera_id=None) for view in chosen]
     color = None if background is None else parse_background(background)
     report = _render(scene, chosen, folder, video, color)
     _print_report(report, chosen, scene, as_json)

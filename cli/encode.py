@@ -7,13 +7,14 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 from adcgs.errors import OptionError, TrainingError
 
-from .common import console, handle_errors, parse_background, phase
+from .common import console, handle_errors, parse_background, parse_size, phase
 
 if TYPE_CHECKING:
     from adcgs.encode import EncodeReport
@@ -29,6 +30,8 @@ Examples:
   adcgs-encode capture/ -o scene.adc --preset draft      a first look in two minutes
   adcgs-encode capture/ -o scene.adc --minutes 60 --weights int8
   adcgs-encode capture/ -o scene.adc --iterations 5000 --seed 1   reproducible on one machine
+  adcgs-encode capture/ -o scene.adc --target-size 500KB --weights int8
+  adcgs-encode capture/ -o scene.adc --target-psnr 34
   adcgs-encode capture/ -o scene.adc --resume            continue after Ctrl-C
   adcgs-encode capture/ -o scene.adc --set model.primitives=10 --set views_per_step=2
 
@@ -44,8 +47,27 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option("--minutes", type=float, help="Train for this long (the preset says, otherwise).")
 @click.option("--iterations", type=int, help="Train for this many steps instead; two such runs are byte-identical.")
 @click.option("--lambda", "rate_lambda", type=float, help="Weight of the rate: 1e-4 (large, good) to 1e-2 (small).")
+@click.option(
+    "--target-size",
+    metavar="SIZE",
+    help="Meet this size of the whole file, such as 500KB, 0.5MB (decimal), 400KiB or plain bytes, within 5 %: lambda "
+    "is steered during training, from --lambda on, and the anchor budget follows a target far from its usual size.",
+)
+@click.option(
+    "--target-psnr",
+    type=float,
+    metavar="DB",
+    help="Meet this mean PSNR of the training views as the file shows them, within 0.2 dB, in as few bytes as that "
+    "takes. (Views held out are often lower; the report gives both.)",
+)
 @click.option("--max-anchors", type=int, help="Anchor budget.")
 @click.option("--voxel", type=float, help="Step of the position grid, in the scene's unit.  [default: by its effect]")
+@click.option(
+    "--camera-colors",
+    is_flag=True,
+    help="Learn how each fixed camera's exposure and white balance differ from the scene's colours, which are the "
+    "cameras' mean. The file shows its known cameras in their own colours, new views in the scene's.",
+)
 @click.option(
     "--weights",
     type=click.Choice(["fp32", "fp16", "int8"]),
@@ -101,8 +123,11 @@ def main(
     minutes: float | None,
     iterations: int | None,
     rate_lambda: float | None,
+    target_size: str | None,
+    target_psnr: float | None,
     max_anchors: int | None,
     voxel: float | None,
+    camera_colors: bool,
     weights: Literal["fp32", "fp16", "int8"],
     coder: str,
     downscale: float,
@@ -132,12 +157,24 @@ def main(
     check_coder(coder)
     state = output.with_name(output.name + ".checkpoint")
     fields = parse_assignments(assignments)
+    target_bytes = None if target_size is None else parse_size(target_size)
     base = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, voxel, seed or 0)
     config = apply(base, fields)
+    config = replace(
+        config,
+        target_bytes=target_bytes,
+        target_psnr=target_psnr,
+        target_weights=weights,
+        camera_colors=camera_colors,
+    )
     given: dict[str, float | int | str | None] = {
         "minutes": minutes,
         "iterations": iterations,
         "rate_lambda": rate_lambda,
+        "target_bytes": target_bytes,
+        "target_psnr": target_psnr,
+        "target_weights": weights if target_bytes else None,
+        "camera_colors": camera_colors or None,
         "max_anchors": max_anchors,
         "voxel": voxel,
         "seed": seed,
@@ -158,9 +195,11 @@ def main(
         trainer = _restore(capture, checkpoint, None, device)
         _check_resumed(trainer, "that coded without training", given, fields)
     else:
-        trainer = _restore(capture, state, state, device) if resume else _new_trainer(capture, config, state, device)
         if resume:
+            trainer = _restore(capture, state, state, device)
             _check_resumed(trainer, "to resume", given, fields)
+        else:
+            trainer = _new_trainer(capture, _fitted(config, capture, max_anchors is not None), state, device)
         _train(trainer, state)
     with phase("coding"):
         from adcgs.encode import write_scene
@@ -196,8 +235,6 @@ def _configure(
     voxel: float | None,
     seed: int,
 ) -> TrainingConfig:
-    from dataclasses import replace
-
     from adcgs.training import preset
 
     if minutes is not None and iterations is not None:
@@ -216,6 +253,19 @@ def _configure(
     return replace(config, seed=seed)
 
 
+def _fitted(config: TrainingConfig, capture: Scene, keep_anchors: bool) -> TrainingConfig:
+    """The configuration with the anchor budget that suits a target size, and a word where it is another one."""
+    from adcgs.training.budget import fit_to_size
+
+    fitted = fit_to_size(config, capture, keep_anchors=keep_anchors)
+    if fitted != config:
+        console().print(
+            f"at most {fitted.max_anchors} anchors instead of {config.max_anchors}, to suit the target size",
+            soft_wrap=True,
+        )
+    return fitted
+
+
 def _new_trainer(capture: Scene, config: TrainingConfig, state: Path, device: str) -> Trainer:
     from adcgs.training import Trainer
 
@@ -227,6 +277,13 @@ def _restore(capture: Scene, source: Path, state: Path | None, device: str) -> T
     from adcgs.training import Trainer
 
     return Trainer.from_checkpoint(capture, source, checkpoint=state, device=device)
+
+
+_OPTION_OF = {  # where the names differ
+    "rate_lambda": "--lambda",
+    "target_bytes": "--target-size",
+    "target_weights": "--weights",
+}
 
 
 def _check_resumed(
@@ -246,7 +303,7 @@ def _check_resumed(
     for name, value in given.items():
         if value is None:
             continue
-        option = "--lambda" if name == "rate_lambda" else "--" + name.replace("_", "-")
+        option = _OPTION_OF.get(name, "--" + name.replace("_", "-"))
         if name == "preset":
             raise OptionError("bad-option", f"{option} {value}: the run {what} has its settings; leave it out")
         had = getattr(trainer.config, name)
@@ -258,7 +315,7 @@ def _check_resumed(
 def _check_cameras(capture: Scene) -> None:
     """Refuse before training what the file could not hold after it."""
     from adcgs.bitstream import pack_cameras
-    from adcgs.encode import camera_views
+    from adcgs.training.contents import camera_views
 
     pack_cameras(camera_views(capture), capture.frame_count)
 
@@ -324,10 +381,19 @@ _LOG_SECONDS = 30.0  # between lines where nobody watches a terminal
 def _line(status: Status) -> str:
     minutes, seconds = divmod(max(status.remaining, 0), 60) if status.remaining == status.remaining else (0, 0)
     size = "-" if status.bits is None else f"{status.bits / 8e3:.0f} KB"
-    return (
+    line = (
         f"step {status.iteration}  left {int(minutes)}:{int(seconds):02d}  {status.psnr:.2f} dB  "
         f"{status.anchors} anchors  {size}  {status.phase}"
     )
+    if status.target is None:
+        return line
+    heading = "..." if status.predicted is None else _amount(status.target_unit, status.predicted)
+    target = _amount(status.target_unit, status.target)
+    return f"{line}  target {target}, heading for {heading} (lambda {status.rate_lambda:.1e})"
+
+
+def _amount(unit: str, value: float) -> str:
+    return f"{value / 1e3:.1f} KB" if unit == "bytes" else f"{value:.2f} dB"
 
 
 def _print_report(report: EncodeReport, as_json: bool) -> None:
@@ -344,5 +410,25 @@ def _print_report(report: EncodeReport, as_json: bool) -> None:
         f"look at it: adcgs-decode {report.path} --render frames/   adcgs-inspect {report.path}",
         soft_wrap=True,
     )
+    if report.target is not None and report.reached is not None:
+        unit = report.target_unit
+        console().print(
+            f"target {_amount(unit, report.target)}, reached {_amount(unit, report.reached)}{_missed(report)}",
+            soft_wrap=True,
+        )
     if report.note:
         console().print(report.note, soft_wrap=True, markup=False)
+
+
+def _missed(report: EncodeReport) -> str:
+    """What would help where the target is not met."""
+    if report.is_met:
+        return ""
+    assert report.target is not None
+    assert report.reached is not None
+    below = report.reached < report.target
+    if report.target_unit == "bytes":
+        remedy = "--max-anchors or more training can use the rest" if below else "try fewer --max-anchors"
+    else:
+        remedy = "try more training or --max-anchors" if below else "fewer --max-anchors would do"
+    return f": not met; {remedy}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .bitstream import CameraView, Container, Header, unpack_arrays, unpack_cameras
+from .bitstream import CameraView, Container, Header, unpack_arrays, unpack_cameras, unpack_colors
 from .camera import Camera, Similarity
 from .errors import BitstreamError, OptionError
 
@@ -37,6 +37,8 @@ class DecodedScene:
         model: the anchors with their decoded attributes, and the networks.
         views: the capture's cameras, in the normalised space.
         missing: sections that a cut file lacks; empty for a whole one.
+        camera_colors: by camera id, the (3, 4) difference of what the camera shows to the scene's colours; empty for
+            files without any.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class DecodedScene:
     model: AnchorModel
     views: list[CameraView]
     missing: tuple[str, ...] = ()
+    camera_colors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     _primitives: Primitives | None = field(default=None, repr=False)
 
     @property
@@ -65,8 +68,20 @@ class DecodedScene:
                 self._primitives = self.model.predict(self.model.features)
             return self.model.deform(self.model.features, self._primitives, time)
 
-    def render(self, camera: Camera, time: float, background: tuple[float, float, float] | None = None) -> Tensor:
-        """An image, (H, W, 3) float32 in [0, 1], of a camera in the normalised space at ``time`` in [0, 1]."""
+    def render(
+        self,
+        camera: Camera,
+        time: float,
+        background: tuple[float, float, float] | None = None,
+        camera_id: int | None = None,
+    ) -> Tensor:
+        """An image, (H, W, 3) float32 in [0, 1], of a camera in the normalised space at ``time`` in [0, 1].
+
+        Args:
+            background: instead of the capture's.
+            camera_id: of one of the capture's cameras, to show the scene in that camera's own colours, as far as the
+                file knows them. None shows the scene's.
+        """
         import torch
 
         from .render import RasterSettings, render
@@ -76,7 +91,12 @@ class DecodedScene:
             gaussians = self.gaussians_at(time)
             behind = torch.tensor(color, dtype=torch.float32, device=gaussians.means.device)
             settings = RasterSettings(near=self.header.near)
-            return render(gaussians, camera, behind, settings).image.clamp(0.0, 1.0)
+            image = render(gaussians, camera, behind, settings).image
+            row = None if camera_id is None else self.camera_colors.get(camera_id)
+            if row is not None:
+                difference = torch.from_numpy(row).to(image.device)
+                image = image + image @ difference[:, :3].T + difference[:, 3]
+            return image.clamp(0.0, 1.0)
 
 
 def open_scene(
@@ -106,13 +126,14 @@ def open_scene(
         arrays = unpack_arrays(container.read("networks"), network_shapes(config))
         grid, decoded = _read_anchors(container, header, entropy)
         views = unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
+        colors = unpack_colors(container.read("camera_colors")) if "camera_colors" in container else {}
         missing = tuple(container.missing)
     origin = torch.tensor(header.grid_origin, dtype=torch.float32)
     positions = origin + torch.from_numpy(grid.astype(np.float32)) * header.voxel
     model = AnchorModel(config, positions, decoded.features, folded=True)
     model.load_network_arrays({name: torch.from_numpy(array) for name, array in arrays.items()})
     model.requires_grad_(False)
-    return DecodedScene(path, header, model.to(device), views, missing)
+    return DecodedScene(path, header, model.to(device), views, missing, colors)
 
 
 def decoded_digest(path: str | Path) -> str:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from . import __version__
-from .bitstream import CameraView, Header, pack_arrays, pack_cameras, write_container
+from .bitstream import SECTION_KINDS, write_container
 from .errors import SceneError
 from .evaluation.metrics import psnr
 from .features import Features
 from .geometry import encode_positions, morton_order
 from .training import Trainer
+from .training.contents import plain_sections
+from .training.steering import LAST_VIEWS, training_psnr
 
 if TYPE_CHECKING:
-    from .scene import Frame, Scene
+    from .scene import Frame
+
 
 @dataclass(frozen=True)
 class EncodeReport:
@@ -45,6 +47,10 @@ class EncodeReport:
     estimated_bytes: float
     coded_bytes: int
     note: str = ""
+    target: float | None = None  # bytes or dB, and what was reached, of a run that was steered
+    target_unit: str = ""
+    reached: float | None = None
+    is_met: bool = True  # within the tolerance
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -65,7 +71,7 @@ def write_scene(
         OptionError: ``unknown-coder``, ``coder-not-installed``.
     """
     trainer.finish()
-    scene, model = trainer.scene, trainer.model
+    model = trainer.model
     grid = trainer.grid_positions()
     order = torch.from_numpy(morton_order(grid))
     features = Features(*(t.detach().cpu()[order] for t in (model.f_v, model.f_g, model.sigma, model.color)))
@@ -74,15 +80,9 @@ def write_scene(
     sealed = replace(trainer.sealed, config=replace(trainer.sealed.config, coder=coder))
     coded = sealed.compress(features)
     estimate = sealed.estimate_bits(features)
-    sections = [
-        ("header", header_of(trainer, coder).to_bytes()),
-        ("networks", pack_arrays({n: a.cpu().numpy() for n, a in model.network_arrays().items()}, weights)),
-        ("entropy", sealed.to_bytes()),
-        ("cameras", pack_cameras(camera_views(scene), scene.frame_count)),
-        ("positions", encode_positions(grid)),
-        *coded.streams.items(),
-    ]
-    size = write_container(path, sections)
+    plain = plain_sections(trainer, weights, coder)
+    sections = {**plain, "entropy": sealed.to_bytes(), "positions": encode_positions(grid), **coded.streams}
+    size = write_container(path, [(name, sections[name]) for name in SECTION_KINDS if name in sections])
     status = trainer.status()
     held_out, note = None, ""
     try:
@@ -101,40 +101,22 @@ def write_scene(
         estimated_bytes=float(sum(estimate.values())) / 8,
         coded_bytes=coded.size,
         note=note,
+        **_target(trainer, size),
     )
 
 
-def header_of(trainer: Trainer, coder: str = "constriction") -> Header:
-    """The header section's contents for a trained model."""
-    scene, entropy = trainer.scene, trainer.entropy.config
-    config = {
-        **trainer.config.model.to_dict(),
-        "chunks": entropy.chunks,
-        "hyper": entropy.hyper,
-        "hidden": entropy.hidden,
+def _target(trainer: Trainer, size: int) -> dict[str, Any]:
+    """The report's words on the target of a run that had one."""
+    steering = trainer.steering
+    if steering is None:
+        return {}
+    reached = size if steering.unit == "bytes" else training_psnr(trainer, LAST_VIEWS)
+    return {
+        "target": steering.target,
+        "target_unit": steering.unit,
+        "reached": reached,
+        "is_met": steering.is_met(reached),
     }
-    origin, center, background = (
-        tuple(map(float, v)) for v in (trainer.origin, scene.similarity.center, scene.background)
-    )
-    return Header(
-        anchors=len(trainer.model.positions),
-        frame_count=scene.frame_count,
-        frame_rate=scene.frame_rate,
-        scale=scene.similarity.scale,
-        center=center,  # type: ignore[arg-type]
-        background=background,  # type: ignore[arg-type]
-        grid_origin=origin,  # type: ignore[arg-type]
-        voxel=trainer.voxel,
-        near=scene.near,
-        coder=coder,
-        encoder=f"adcgs {__version__}",
-        config=config,
-    )
-
-
-def camera_views(scene: Scene) -> list[CameraView]:
-    """The capture's cameras as the file keeps them."""
-    return [CameraView(f.name, f.split, f.camera_id, f.time, f.camera) for f in scene.frames]
 
 
 def held_out_psnr(trainer: Trainer, limit: int = 20) -> float | None:

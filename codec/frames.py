@@ -65,7 +65,7 @@ def render_frames(
     try:
         for index, view in enumerate(viewpoints):
             started = time.perf_counter()
-            image = scene.render(view.camera, view.time, background)
+            image = scene.render(view.camera, view.time, background, view.camera_id)
             pixels = image.cpu().numpy()  # waits for the device
             spent += time.perf_counter() - started
             quantised = np.rint(pixels * 255.0).astype(np.uint8)

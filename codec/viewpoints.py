@@ -1,7 +1,8 @@
 """Which views to render: those of the capture, an orbit around what it looks at, or a JSON file of cameras.
 
 The JSON is a list of objects with ``name``, ``time`` (0 to 1), ``width``, ``height``, ``fx``, ``fy``, ``cx``, ``cy``
-and ``world_to_camera`` (4x4, OpenCV axes, in the capture's world). ``adcgs-decode`` writes the same as cameras.json.
+and ``world_to_camera`` (4x4, OpenCV axes, in the capture's world), and optionally ``camera_id``, the number of one of
+the capture's cameras, to see the scene in its colours. ``adcgs-decode`` writes the same as cameras.json.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ _NUMBERS = ("width", "height", "fx", "fy", "cx", "cy")
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """One image to render: a camera in the normalised space, an instant in [0, 1], a name that is a safe file stem."""
+    """One image to render: a camera in the normalised space, an instant in [0, 1], a name that is a safe file stem.
+
+    ``camera_id`` is that of the capture's camera in whose own colours the scene is to be shown; None: as it is.
+    """
 
     name: str
     camera: Camera
     time: float
+    camera_id: int | None = None
 
 
 def select_viewpoints(
@@ -61,7 +66,10 @@ def select_viewpoints(
         stems = [_stem(view.name) for view in found]
         if len({stem.lower() for stem in stems}) < len(stems):  # names that differ in what files cannot be called
             stems = [f"{stem[:110]}_{index:06d}" for index, stem in enumerate(stems)]
-        chosen = [Viewpoint(stem, view.camera, view.time) for stem, view in zip(stems, found, strict=True)]
+        chosen = [
+            Viewpoint(stem, view.camera, view.time, None if view.camera_id < 0 else view.camera_id)
+            for stem, view in zip(stems, found, strict=True)
+        ]
     return chosen if times is None else _at_times(chosen, times)
 
 
@@ -88,7 +96,7 @@ def _at_times(chosen: Sequence[Viewpoint], times: Sequence[float]) -> list[Viewp
         distinct.setdefault((c.width, c.height, c.fx, c.fy, c.cx, c.cy, c.world_to_camera.tobytes()), view)
     digits = max(4, len(str(len(times))))
     return [
-        Viewpoint(f"{view.name}_t{index:0{digits}d}", view.camera, float(time))
+        Viewpoint(f"{view.name}_t{index:0{digits}d}", view.camera, float(time), view.camera_id)
         for view in distinct.values()
         for index, time in enumerate(times)
     ]
@@ -221,7 +229,10 @@ def _viewpoint(path: Path, index: int, entry: object, similarity: Similarity) ->
     name = entry.get("name", f"view_{index:04d}")
     if not isinstance(name, str) or not name.strip(". "):
         raise refuse("name", "must be text")
-    return Viewpoint(_stem(name), similarity.apply_to_camera(camera), numbers["time"])
+    camera_id = entry.get("camera_id")
+    if camera_id is not None and (isinstance(camera_id, bool) or not isinstance(camera_id, int)):
+        raise refuse("camera_id", f"is {camera_id!r}; give the number of one of the file's cameras, or leave it out")
+    return Viewpoint(_stem(name), similarity.apply_to_camera(camera), numbers["time"], camera_id)
 
 
 def describe(viewpoints: Sequence[Viewpoint], similarity: Similarity) -> list[dict[str, Any]]:
@@ -230,6 +241,7 @@ def describe(viewpoints: Sequence[Viewpoint], similarity: Similarity) -> list[di
     for view in viewpoints:
         camera = similarity.invert_camera(view.camera)
         entry: dict[str, Any] = {"name": view.name, "time": view.time}
+        entry |= {} if view.camera_id is None else {"camera_id": view.camera_id}
         entry |= {key: getattr(camera, key) for key in _NUMBERS}
         entry["world_to_camera"] = camera.world_to_camera.tolist()
         found.append(entry)

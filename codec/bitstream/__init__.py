@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .arrays import GROUPS, KINDS, MAX_DIRECTORY, array_sizes, pack_arrays, unpack_arrays
+from .arrays import GROUPS, KINDS, MAX_DIRECTORY, Kind, array_sizes, pack_arrays, unpack_arrays
 from .cameras import CameraView, pack_cameras, unpack_cameras
 from .codes import CODES
+from .colors import pack_colors, unpack_colors
 from .container import Container, Entry, pack_container, write_atomically, write_container
 from .cursor import Cursor
 from .header import CODERS, MAX_ANCHORS, Header
@@ -24,13 +25,16 @@ __all__ = [
     "Cursor",
     "Entry",
     "Header",
+    "Kind",
     "array_sizes",
     "pack_arrays",
     "pack_cameras",
+    "pack_colors",
     "pack_container",
     "safe_name",
     "unpack_arrays",
     "unpack_cameras",
+    "unpack_colors",
     "write_atomically",
     "write_container",
 ]

@@ -10,9 +10,10 @@ arithmetic coder that is compiled at its first import and needs a C++ compiler.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol
 
@@ -160,10 +161,23 @@ def _corrupt() -> BitstreamError:
 # ---------------------------------------------------------------- torchac
 
 
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """torchac's first import runs a compiler whose lines would end up in what a command prints for programs."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 @cache
 def _torchac() -> Any:
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it tells what its compiler does
+        with _stdout_to_stderr():
             import torchac
     except Exception as error:  # its first import runs a compiler, which can fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -210,6 +210,12 @@ class MultiDimensionEntropyModel(nn.Module):
         config = self.config
         return {name: math.log(getattr(config, f"q_{name}")) + _STEP_GAIN * raw for name, raw in self.steps.items()}
 
+    @torch.no_grad()
+    def scale_steps(self, factor: float) -> None:
+        """Multiply every quantisation step Q by ``factor``; what calls without rate reuse stays as it was."""
+        for raw in self.steps.values():
+            raw += math.log(factor) / _STEP_GAIN
+
     def _with_rate(self, features: Features, mode: Mode, count_bits: bool = True) -> tuple[Features, Rate]:
         if self.training:
             self._observe(features)

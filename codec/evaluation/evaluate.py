@@ -187,7 +187,7 @@ def _render(decoded: DecodedScene, scene: Scene, frame: Frame) -> tuple[torch.Te
 
     camera = camera_in_file(decoded, scene, frame)
     started = time.perf_counter()
-    image = decoded.render(camera, frame.time)
+    image = decoded.render(camera, frame.time, camera_id=frame.camera_id)
     if image.is_cuda:
         torch.cuda.synchronize(image.device)
     return image, time.perf_counter() - started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import OptionError
 from ..model import ModelConfig
@@ -27,9 +27,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "prune_weight": (0.0, 1e9),
     "checkpoint_minutes": _POSITIVE,
     **dict.fromkeys(("refine_from", "refine_until", "noise_from", "rate_from", "freeze_positions_at"), _SHARE),
-    **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background"), _SHARE),
+    **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background", "steer_from"), _SHARE),
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
     **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy", "coarse_decay"), _POSITIVE),
+    "lr_camera_colors": _POSITIVE,
 }
 
 
@@ -62,7 +63,16 @@ class TrainingConfig:
     rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
 
     # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
-    chunk_dropout: float = 0.0
+    chunk_dropout: float = 0.05
+
+    # A target to steer lambda by, from its value above on (see steering.py): at most one of the two
+    target_bytes: int | None = None  # of the whole file
+    target_psnr: float | None = None  # in dB, of the training views as the file shows them
+    target_weights: Literal["fp32", "fp16", "int8"] = "fp32"  # how the networks will be stored
+    steer_from: float = 0.35  # the first bits fall fast, whatever lambda is
+
+    camera_colors: bool = False  # an affine colour per fixed camera, see camera_colors.py
+    lr_camera_colors: float = 2e-3
 
     # Phases
     resolutions: tuple[tuple[float, int], ...] = (
@@ -136,6 +146,21 @@ class TrainingConfig:
             raise OptionError(
                 "bad-option", f"resolutions are {self.resolutions}; give rising starts from 0, each with a divisor"
             )
+        self._check_target()
+
+    def _check_target(self) -> None:
+        if self.target_bytes is not None and self.target_psnr is not None:
+            raise OptionError("bad-option", "give a target size or a target PSNR, not both")
+        if self.target_bytes is not None and self.target_bytes < 1:
+            raise OptionError("bad-option", f"the target size is {self.target_bytes} bytes; give a positive number")
+        if self.target_psnr is not None and not 5 <= self.target_psnr <= 80:
+            raise OptionError("bad-option", f"the target PSNR is {self.target_psnr} dB; give 5 to 80")
+        if (self.target_bytes is not None or self.target_psnr is not None) and self.rate_lambda == 0:
+            raise OptionError("bad-option", "lambda is 0, which no target can be met with; leave it out")
+
+    def lr_factor(self, progress: float) -> float:
+        """What share of the initial learning rates is left at ``progress`` in [0, 1] of the run."""
+        return float(self.lr_final ** (max(0.0, progress - self.lr_hold) / (1 - self.lr_hold)))
 
     def to_dict(self) -> dict[str, Any]:
         """For a checkpoint's JSON."""

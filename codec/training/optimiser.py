@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..entropy import MultiDimensionEntropyModel
 from ..model import AnchorModel
+from .camera_colors import CameraColors
 from .config import TrainingConfig
 
 ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
@@ -19,9 +20,16 @@ class AnchorOptimiser:
         model: its anchor tensors and networks are optimised.
         entropy: its networks are optimised; the parameters of its auxiliary loss too.
         config: learning rates.
+        colors: optimised where there are any.
     """
 
-    def __init__(self, model: AnchorModel, entropy: MultiDimensionEntropyModel, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        model: AnchorModel,
+        entropy: MultiDimensionEntropyModel,
+        config: TrainingConfig,
+        colors: CameraColors | None = None,
+    ) -> None:
         self.model = model
         self.config = config
         scale = config.lr_scale
@@ -40,6 +48,7 @@ class AnchorOptimiser:
             "fine": (list(nets["fine"].parameters()) if nets["fine"] else [], config.lr_fine * scale),
             "time": ([model.z], config.lr_time * scale),
             "entropy": (list(entropy.parameters()), config.lr_entropy),
+            "camera_colors": ([] if colors is None else list(colors.parameters()), config.lr_camera_colors),
         }
         groups += [{"params": ps, "lr": lr, "name": name} for name, (ps, lr) in networks.items() if ps]
         self.adam = torch.optim.Adam(groups, eps=1e-15, betas=(0.9, 0.99), fused=True)
@@ -55,8 +64,7 @@ class AnchorOptimiser:
 
     def factor(self, name: str, progress: float) -> float:
         """What a group's rate is multiplied with at ``progress`` in [0, 1]."""
-        hold = self.config.lr_hold
-        factor = self.config.lr_final ** (max(0.0, progress - hold) / (1 - hold))
+        factor = self.config.lr_factor(progress)
         return factor * self.config.coarse_decay**progress if name == "coarse" else factor
 
     def select(self, keep: Tensor) -> None:

@@ -20,6 +20,10 @@ _OPTIONS = {
     "rate_lambda": "--lambda",
     "max_anchors": "--max-anchors",
     "voxel": "--voxel",
+    "camera_colors": "--camera-colors",
+    "target_bytes": "--target-size",
+    "target_psnr": "--target-psnr",
+    "target_weights": "--weights",
 }
 _WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _CLOSE = 5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ..entropy import EntropyConfig, MultiDimensionEntropyModel, SealedEntropyModel
-from ..errors import AdcError, OptionError, TrainingError
+from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
 from ..model import Primitives
 from ..render import RasterSettings, Render, render
 from ..scene import Frame, Scene
 from ..scene.movers import moving_cloud
+from .camera_colors import CameraColors
 from .checkpoint import load_checkpoint, save_checkpoint, section
 from .config import TrainingConfig
 from .grid import VOXELS, Grid, choose_grid, on_grid, snap
@@ -29,6 +31,7 @@ from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
 from .refinement import Significance, grow, prunable
+from .steering import Steering
 
 # lambda multiplies the rate in units of this many bits: lambdas from 1e-4 to 1e-2 then span the useful trades.
 RATE_UNIT = 1e6
@@ -50,6 +53,10 @@ class Status:
     anchors: int
     bits: float | None  # estimated, once the rate is known
     phase: str
+    rate_lambda: float  # the rate's weight now
+    target: float | None = None  # bytes or dB, of a run that has one
+    target_unit: str = ""  # "bytes" or "dB"
+    predicted: float | None = None  # what it heads for
 
 
 class Trainer:
@@ -81,7 +88,8 @@ class Trainer:
         self.entropy = MultiDimensionEntropyModel(
             entropy_config(config), hyperprior=config.hyperprior, adaptive_step=config.adaptive_step
         ).to(self.device)
-        self.optimiser = AnchorOptimiser(self.model, self.entropy, config)
+        self.colors = self._new_colors()
+        self.optimiser = AnchorOptimiser(self.model, self.entropy, config, self.colors)
         self.significance = self._new_significance()
         self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
         self.voxel = config.voxel or VOXELS[len(VOXELS) // 2]  # until positions are frozen, a guess for the live line
@@ -92,6 +100,10 @@ class Trainer:
         self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error
         self.knows_rate = False
+        self._counted: tuple[int, float] | None = None  # the bits that the step of an iteration had
+        has_target = config.target_bytes is not None or config.target_psnr is not None
+        self.steering = Steering(config) if has_target else None
+        self.adjusted = False  # to the target, at the end of the run
         self._order: list[int] = []
         self._instants: dict[float, list[Frame]] = {}
         for frame in self.frames:
@@ -147,13 +159,23 @@ class Trainer:
             self._freeze_positions()
         if self.sealed is None:
             self._seal()
+        if self.steering is not None and not self.adjusted:
+            self.adjusted = True
+            with self._naming_what_is_not_finite():
+                if self.steering.adjust(self, 1.0):
+                    self._seal_as_it_is()
 
-    def render(self, frame: Frame) -> Tensor:
-        """A frame as the model in memory shows it with rounded attributes, (H, W, 3) in [0, 1]."""
+    def render(self, frame: Frame, features: Features | None = None) -> Tensor:
+        """A frame as the model in memory shows it with rounded attributes, (H, W, 3) in [0, 1].
+
+        Args:
+            features: the rounded attributes, for who shows several frames.
+        """
         with torch.no_grad():
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
-            gaussians = self.model.gaussians_at(frame.time, self.rounded())
-            return render(gaussians, frame.camera, background, self.raster).image.clamp(0, 1).cpu()
+            gaussians = self.model.gaussians_at(frame.time, self.rounded() if features is None else features)
+            image = self._seen_by(frame, render(gaussians, frame.camera, background, self.raster).image)
+            return image.clamp(0, 1).cpu()
 
     def rounded(self) -> Features:
         """The attributes, all of them rounded."""
@@ -168,6 +190,8 @@ class Trainer:
         """Estimated bits of all attributes, rounded, once the rate is known; counted when they are asked for."""
         if not self.knows_rate:
             return None
+        if self._counted is not None and self._counted[0] == self.iteration:
+            return self._counted[1]
         return sum(self.entropy.estimate_bits(self.model.features).values())
 
     def progress(self) -> float:
@@ -189,7 +213,14 @@ class Trainer:
             anchors=len(self.model.positions),
             bits=None if bits is None else bits + self.position_bits(),
             phase=self.phase(progress),
+            rate_lambda=self.rate_lambda,
+            **({} if self.steering is None else self.steering.heading()),
         )
+
+    @property
+    def rate_lambda(self) -> float:
+        """Weight of the rate now: the configuration's, or what its target asks for."""
+        return self.config.rate_lambda if self.steering is None else self.steering.rate_lambda
 
     def phase(self, progress: float) -> str:
         """A word for the live line."""
@@ -217,25 +248,46 @@ class Trainer:
         primitives = self.model.predict(features)
         gaussians = self.model.deform(features, primitives, frames[0].time)
         drawn = [self._draw(gaussians, frame, downscale) for frame in frames]
-        losses = [l1_dssim(view.image, target, config.ssim_weight) for view, target in drawn]
+        shown = [self._seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
+        losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
         if rate is not None:
             self.knows_rate = True
-            loss = loss + config.rate_lambda * config.rate_every * rate.total / RATE_UNIT
+            if self.steering is not None:
+                self._counted = self.iteration, float(rate.total.detach())
+            loss = loss + self.rate_lambda * config.rate_every * rate.total / RATE_UNIT
         if not bool(torch.isfinite(loss)):
             self._stop_not_finite()
         loss.backward()
-        for frame, (view, target) in zip(frames, drawn, strict=True):
-            self._track(view, target, gaussians, frame, len(frames))
+        for frame, image, (view, target) in zip(frames, shown, drawn, strict=True):
+            self._track(view, image.detach(), target, gaussians, frame, len(frames))
         self.optimiser.step(progress)
+        if self.colors is not None:
+            self.colors.recentre()
         if self._refines(progress):
             self._refine(primitives)
+        if rate is not None and self.steering is not None:
+            with self._naming_what_is_not_finite():
+                self.steering.observe(self, progress)
 
     def _draw(self, gaussians: Gaussians, frame: Frame, downscale: int) -> tuple[Render, Tensor]:
         """A view and what it should look like."""
         target, background = self._target(frame, downscale)
         camera = frame.camera.resized(target.shape[1], target.shape[0])
         return render(gaussians, camera, background, self.raster), target
+
+    def _new_colors(self) -> CameraColors | None:
+        if not self.config.camera_colors:
+            return None
+        colors = CameraColors(frame.camera_id for frame in self.frames)
+        if len(colors.index) < 2:
+            problem = f"{self.scene.root}: --camera-colors needs two fixed cameras or more; leave it out"
+            raise TrainingError("no-fixed-cameras", problem)
+        return colors.to(self.device)
+
+    def _seen_by(self, frame: Frame, image: Tensor) -> Tensor:
+        """The scene's colours as the frame's camera shows them."""
+        return image if self.colors is None else self.colors.show(image, frame.camera_id)
 
     def _coded_features(self, progress: float) -> tuple[Features, Any]:
         """The attributes as a decoder would have them, to the degree that the phase asks for, and the rate or None."""
@@ -245,8 +297,9 @@ class Trainer:
         if progress >= config.seal_from:
             return self._sealed_features(), None
         mode = "settle" if progress >= config.round_from else "noise"
-        with_rate = config.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
-        return self.entropy(self.model.features, mode, with_rate, count_bits=False)
+        with_rate = self.rate_lambda > 0 and progress >= config.rate_from and self.iteration % config.rate_every == 0
+        # Steering reads the bits of every such step; without it nobody does but the live line, now and then.
+        return self.entropy(self.model.features, mode, with_rate, count_bits=self.steering is not None)
 
     def _drop_chunks(self, features: Features, progress: float) -> Features:
         """In a small share of the steps, the scene as a file shows it whose chunks of f_g from a random one are cut."""
@@ -272,25 +325,30 @@ class Trainer:
 
     def _seal(self) -> None:
         """From here on the entropy model stays as the file will hold it."""
-        try:
-            if self.config.rate_lambda == 0:
-                self.entropy.restart_statistics(self.model.features)
-            self.sealed = self.entropy.seal(self.model.features)
-        except OptionError as error:
-            self._stop_if_not_finite(error)
-            raise
-        self._follow(self.sealed)
+        with self._naming_what_is_not_finite():
+            if self.steering is not None:
+                self.steering.adjust(self, self.progress())
+            self._seal_as_it_is()
+
+    def _seal_as_it_is(self) -> None:
+        if self.config.rate_lambda == 0:
+            self.entropy.restart_statistics(self.model.features)
+        self.sealed = self.entropy.seal(self.model.features)
+        self.entropy.follow(self.sealed, self.model.features)
 
     def _follow(self, sealed: SealedEntropyModel) -> None:
-        try:
+        with self._naming_what_is_not_finite():
             self.entropy.follow(sealed, self.model.features)
-        except OptionError as error:
-            self._stop_if_not_finite(error)
-            raise
 
-    def _stop_if_not_finite(self, error: OptionError) -> None:
-        if error.code == "not-finite":
-            self._stop_not_finite()
+    @contextmanager
+    def _naming_what_is_not_finite(self) -> Iterator[None]:
+        """What is coded, or counted, may find a NaN before the loss does."""
+        try:
+            yield
+        except AdcError as error:
+            if error.code == "not-finite":
+                self._stop_not_finite()
+            raise
 
     def _next_frames(self) -> list[Frame]:
         """The next frame of the order, and others of its instant if steps take several."""
@@ -318,9 +376,11 @@ class Trainer:
 
     # ---------------------------------------------------------------- refinement
 
-    def _track(self, view: Render, target: Tensor, gaussians: Gaussians, frame: Frame, views: int) -> None:
-        """Keep what refinement needs of one of the ``views`` whose mean was the loss."""
-        squared = float(((view.image.detach() - target) ** 2).mean())
+    def _track(
+        self, view: Render, image: Tensor, target: Tensor, gaussians: Gaussians, frame: Frame, views: int
+    ) -> None:
+        """Keep what refinement needs of one of the ``views`` whose mean was the loss; ``image`` is what it showed."""
+        squared = float(((image - target) ** 2).mean())
         weight = 1.0 / min(self.iteration + 1, _SMOOTHING)
         self.error += weight * (squared - self.error)
         if self.frozen or self.progress() >= self.config.refine_until:
@@ -406,6 +466,7 @@ class Trainer:
         named = {
             **dict(self.model.named_parameters()),
             **{f"entropy.{k}": v for k, v in self.entropy.named_parameters()},
+            **({} if self.colors is None else {f"colors.{k}": v for k, v in self.colors.named_parameters()}),
         }
         bad = [name for name, value in named.items() if not bool(torch.isfinite(value).all())]
         where = f"tensor '{bad[0]}'" if bad else "tensor 'loss' (all parameters are finite)"
@@ -434,6 +495,8 @@ class Trainer:
         tensors |= {f"adam.{k}": v for k, v in self.optimiser.state().items()}
         tensors |= {f"significance.{k}": v for k, v in self.significance.state().items()}
         tensors["origin"] = self.origin
+        if self.colors is not None:
+            tensors |= {f"colors.{k}": v for k, v in self.colors.state_dict().items()}
         if self.sealed is not None:
             tensors["sealed"] = torch.frombuffer(bytearray(self.sealed.to_bytes()), dtype=torch.uint8)
         meta = {
@@ -444,6 +507,8 @@ class Trainer:
             "voxel": self.voxel,
             "error": self.error,
             "knows_rate": self.knows_rate,
+            "steering": None if self.steering is None else self.steering.state(),
+            "adjusted": self.adjusted,
             "scene": self._fingerprint(),
         }
         save_checkpoint(self.checkpoint, tensors, meta)
@@ -497,6 +562,8 @@ class Trainer:
                 self.optimiser.replace(name, model[name].clone())
             self.model.load_state_dict(model)
             self.entropy.load_state_dict(section(tensors, "entropy"))
+            if self.colors is not None:
+                self.colors.load_state_dict(section(tensors, "colors"))
             self.entropy.load_steps_state(section(tensors, "steps"))
             self.optimiser.load_state(section(tensors, "adam"))
             self.significance.load_state(section(tensors, "significance"))
@@ -504,6 +571,9 @@ class Trainer:
             self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
             self.error, self.knows_rate = float(meta["error"]), bool(meta["knows_rate"])
             self.frozen, self.voxel = bool(meta["frozen"]), float(meta["voxel"])
+            self.adjusted = bool(meta["adjusted"])
+            if self.steering is not None:
+                self.steering.load_state(meta["steering"])
             if "sealed" in tensors:
                 self.sealed = self.entropy.reopen(tensors["sealed"].cpu().numpy().tobytes())
         except (AdcError, KeyError, RuntimeError, ValueError, TypeError) as error:

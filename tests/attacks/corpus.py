@@ -36,7 +36,7 @@ class Attack:
 
 def attacks() -> Iterator[Attack]:
     """The whole corpus."""
-    for family in (_container, _table, _missing, _header, _networks, _cameras, _streams, _found):
+    for family in (_container, _table, _missing, _header, _networks, _cameras, _colors, _streams, _found):
         for name, data, code in family():
             yield Attack(f"{family.__name__[1:]}: {name}", data, code)
 
@@ -117,8 +117,8 @@ def _table() -> Iterator[Case]:
 
 def _missing() -> Iterator[Case]:
     for name in samples.sections():
-        if name == "cameras":
-            yield "no cameras", _with(cameras=None), None
+        if name in ("cameras", "camera_colors"):
+            yield f"no {name}", _with(**{name: None}), None
         elif name in ("header", "networks", "entropy", "positions"):
             yield f"no {name}", _with(**{name: None}), "missing-section"
         else:
@@ -307,6 +307,31 @@ def _cameras() -> Iterator[Case]:
         "bad-index",
     )
     yield "a template that no view has", section(names=b"\1\0\1v" + pack_column([1])), "bad-index"
+
+
+def _colors() -> Iterator[Case]:
+    def row(camera_id: int, *numbers: float) -> bytes:
+        return varint(camera_id) + struct.pack("<12e", *(*numbers, *[0.0] * 12)[:12])
+
+    def section(*rows: bytes, count: int | None = None) -> bytes:
+        return _with(camera_colors=varint(len(rows) if count is None else count) + b"".join(rows))
+
+    yield "a valid one, as the base of the others", section(row(0, 0.1), row(5, -0.1)), None
+    yield "of no camera", section(), None
+    yield "of a camera that no view has", section(row((1 << 20) - 1)), None
+    yield "empty", _with(camera_colors=b""), "truncated"
+    yield "bytes left over", section(row(0), b"\0", count=1), "trailing-garbage"
+    yield "one camera more than there are", section(row(0), row(1), count=3), "count-exceeds-data"
+    yield "2^60 cameras", section(count=1 << 60), "count-exceeds-data"
+    yield "cut in the last number", section(row(1000)[:-1]), "truncated"
+    yield "a camera twice", section(row(3), row(3)), "bad-index"
+    yield "cameras out of order", section(row(3), row(2)), "bad-index"
+    yield "an id of 2^20", section(row(1 << 20)), "limit-exceeded"
+    yield "an id of 2^64 - 1", section(row(HUGE)), "limit-exceeded"
+    for number in (float("nan"), float("inf"), float("-inf")):
+        yield f"a difference of {number}", section(row(0, 0.0, number)), "not-finite"
+    for number in (8.01, -60000.0):
+        yield f"a difference of {number}", section(row(0, 0.0, number)), "bad-camera"
 
 
 def _streams() -> Iterator[Case]:

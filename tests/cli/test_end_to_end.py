@@ -153,6 +153,14 @@ def test_a_coder_that_is_not_installed_is_refused_before_training(balls: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_target_size_is_met_and_said(balls: Path, tmp_path: Path) -> None:
+    options = ["--iterations", "60", "--target-size", "150KB", "--threads", "1"]
+    result = run("encode", balls, "-o", "a.adc", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "a.adc").stat().st_size == pytest.approx(150_000, rel=0.05)
+    assert "target 150.0 KB, reached 1" in result.stderr
+
+
 def test_a_stored_run_refuses_options_that_contradict_it(balls: Path, tmp_path: Path) -> None:
     first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -222,6 +230,11 @@ def test_a_wrong_view_is_named(encoded: Path, tmp_path: Path, entry: dict[str, o
         ("encode", ["{balls}", "-o", "x.adc", "--lambda", "inf"], "lambda"),
         ("encode", ["{balls}", "-o", "x.adc", "--voxel", "2"], "voxel"),
         ("encode", ["{balls}", "-o", "x.adc", "--threads", "1000000000000"], "--threads"),
+        ("encode", ["{balls}", "-o", "x.adc", "--target-size", "big"], "--target-size"),
+        ("encode", ["{balls}", "-o", "x.adc", "--target-size", "20KB"], "--weights int8"),
+        ("encode", ["{balls}", "-o", "x.adc", "--target-psnr", "500"], "PSNR"),
+        ("encode", ["{balls}", "-o", "x.adc", "--target-size", "1MB", "--target-psnr", "30"], "both"),
+        ("encode", ["{balls}", "-o", "x.adc", "--camera-colors"], "--camera-colors"),
         ("decode", ["missing.adc", "--render", "f"], "missing.adc"),
         ("decode", ["{file}"], "--render"),
         ("decode", ["{file}", "--render", "f", "--views", "moon"], "moon"),

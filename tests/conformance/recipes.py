@@ -272,7 +272,7 @@ def recipes() -> tuple[Recipe, ...]:
                 ("i.empty", []),
             ),
             header_tail=b"what version 1.7 appends",
-            extra=((0x82, b"an optional section"), (0xFF, b"")),
+            extra=((0x9F, b"an optional section"), (0xFF, b"")),
             order=("f_g_2", "cameras", "color", "networks", "f_g_0", "hyper", "positions", "f_g_3", "sigma", "entropy"),
         ),
     )

@@ -84,7 +84,9 @@ class FakeDecoded:
     def place(self, scene: FakeScene, camera: Camera) -> Camera:
         return self.similarity.apply_to_camera(scene.similarity.invert_camera(camera))
 
-    def render(self, camera: Camera, time: float, background: object = None) -> torch.Tensor:
+    def render(
+        self, camera: Camera, time: float, background: object = None, camera_id: int | None = None
+    ) -> torch.Tensor:
         self.asked.append((camera, time))
         return torch.from_numpy(self.draw(time))
 

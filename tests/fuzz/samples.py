@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from adcgs import Camera
-from adcgs.bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_container
+from adcgs.bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_colors, pack_container
 
 ANCHORS = 24
 FRAMES = 12
@@ -27,6 +27,7 @@ MODEL = {
     "coarse_opacity": True,
 }
 ENTROPY = {"chunks": 2, "hyper": 2, "hidden": 8}
+COLORS = {0: 0.1 * np.random.default_rng(3).normal(size=(3, 4)), 7: np.zeros((3, 4))}
 LIGHT = {"predict.w": (8, 8), "coarse.w": (4, 8), "coarse.b": (4,)}
 
 
@@ -75,6 +76,7 @@ def sections(weights: Literal["fp32", "fp16", "int8"] = "fp32", coder: str = "co
         "networks": pack_arrays(arrays, weights),
         "entropy": sealed.to_bytes(),
         "cameras": pack_cameras(views(), FRAMES),
+        "camera_colors": pack_colors(COLORS),
         "positions": encode_positions(grid),
         **sealed.compress(features).streams,
     }
@@ -110,6 +112,7 @@ def light_sections(weights: Literal["fp32", "fp16", "int8"] = "fp32") -> Mapping
         "header": header.to_bytes(),
         "networks": pack_arrays(arrays, weights),
         "cameras": pack_cameras(views(), FRAMES),
+        "camera_colors": pack_colors(COLORS),
         **noise,
     }
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adcgs import AdcError
-from adcgs.bitstream import Container, Header, unpack_arrays, unpack_cameras
+from adcgs.bitstream import Container, Header, unpack_arrays, unpack_cameras, unpack_colors
 
 from . import samples
 
@@ -27,6 +27,8 @@ def read_container(data: bytes) -> None:
             Header.from_bytes(container.read("header"), minor=container.version[1])
             if "cameras" in container:
                 unpack_cameras(container.read("cameras"), samples.FRAMES)
+            if "camera_colors" in container:
+                unpack_colors(container.read("camera_colors"))
             if "networks" in container:
                 unpack_arrays(container.read("networks"), samples.LIGHT)
 
@@ -55,7 +57,7 @@ def decode(data: bytes) -> None:
             scene = open_scene(path, allow_partial=True)
     if scene.anchors <= 4 * samples.ANCHORS and scene.views:
         view = scene.views[-1]
-        image = scene.render(view.camera.resized(8, 8), view.time)
+        image = scene.render(view.camera.resized(8, 8), view.time, camera_id=0)
         assert image.shape == (8, 8, 3)
 
 

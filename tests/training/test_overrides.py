@@ -25,7 +25,8 @@ def test_fields_of_the_run_and_of_the_model_are_set() -> None:
 
 def test_every_field_can_be_set_or_has_an_option() -> None:
     names = {f.name for f in fields(TrainingConfig)} - {"model"}
-    assert names - set(settable()) == {"minutes", "iterations", "seed", "rate_lambda", "max_anchors", "voxel"}
+    own = {"minutes", "iterations", "seed", "rate_lambda", "max_anchors", "voxel", "camera_colors"}
+    assert names - set(settable()) == own | {"target_bytes", "target_psnr", "target_weights"}
     for name, value in settable().items():
         text = "0:4,0.12:2,0.4:1" if name == "resolutions" else str(value)
         assert config_of(f"{name}={text}") == TrainingConfig()

@@ -21,7 +21,7 @@ BETWEEN = 8  # rendered from each to the next
 
 
 def test_a_decoded_scene_does_not_jump_between_the_captured_instants(balls: Path, tmp_path: Path) -> None:
-    trainer = Trainer(load_scene(balls), replace(TINY, iterations=300))
+    trainer = Trainer(load_scene(balls), replace(TINY, iterations=450))
     trainer.train()
     write_scene(trainer, tmp_path / "scene.adc")
     decoded = open_scene(tmp_path / "scene.adc")

@@ -1,0 +1,112 @@
+"""Cameras that differ in exposure: the difference is found, kept in the file, and left off for other cameras."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from adcgs.decode import open_scene
+from adcgs.encode import write_scene
+from adcgs.errors import TrainingError
+from adcgs.evaluation.metrics import psnr
+from adcgs.scene import Scene, load_scene
+from adcgs.training import Trainer
+from adcgs.training.camera_colors import CameraColors
+from PIL import Image
+
+from ..captures import write_rig
+from .test_trainer import TINY, stop_after
+
+MEAN = 0.85
+# Of the training cameras 1 to 7, around their mean; camera 0 is held out.
+GAINS = {c: MEAN + 0.15 * offset for c, offset in zip(range(1, 8), (-1, 0, 1, -1, 0, 1, 0), strict=True)}
+CONFIG = replace(TINY, iterations=500, mover_instants=0, initial_anchors=150, max_anchors=200, camera_colors=True)
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """The balls before cameras of three exposures; the held-out one has their mean."""
+    folder = write_rig(tmp_path_factory.mktemp("rig"))
+    for picture in sorted(folder.glob("ims/*/*.png")):
+        with Image.open(picture) as image:
+            pixels = np.asarray(image, float)
+        gain = GAINS.get(int(picture.parent.name), MEAN)
+        Image.fromarray((gain * pixels).round().astype(np.uint8)).save(picture)
+    return load_scene(folder, downscale=2, background=(MEAN, MEAN, MEAN))
+
+
+@pytest.fixture(scope="module")
+def trained(rig: Scene) -> Trainer:
+    trainer = Trainer(rig, CONFIG)
+    trainer.train()
+    return trainer
+
+
+def test_exposures_are_found_up_to_their_mean(trained: Trainer) -> None:
+    assert trained.colors is not None
+    for camera, row in trained.colors.rows().items():
+        light = row[:, :3].sum(axis=1) + row[:, 3]  # what the white background becomes
+        np.testing.assert_allclose(MEAN + MEAN * light.mean(), GAINS[camera], atol=0.06)
+
+
+def test_the_file_shows_known_cameras_in_their_colours_and_new_ones_in_the_scenes(
+    trained: Trainer, tmp_path: Path
+) -> None:
+    rig = trained.scene
+    write_scene(trained, tmp_path / "scene.adc")
+    decoded = open_scene(tmp_path / "scene.adc")
+    assert set(decoded.camera_colors) == set(GAINS)
+    for frame in rig.split("train")[::9]:
+        memory = trained.render(frame).numpy()
+        own = decoded.render(frame.camera, frame.time, camera_id=frame.camera_id).numpy()
+        assert np.mean((memory - own) ** 2) < 1e-6
+        if GAINS[frame.camera_id] != MEAN:
+            plain = decoded.render(frame.camera, frame.time).numpy()
+            assert psnr(own, rig.target(frame)) > psnr(plain, rig.target(frame)) + 1
+    for frame in rig.split("test")[:2]:
+        shown = decoded.render(frame.camera, frame.time, camera_id=frame.camera_id)
+        torch.testing.assert_close(shown, decoded.render(frame.camera, frame.time), rtol=0, atol=0)
+
+
+def test_views_of_all_cameras_profit(trained: Trainer, rig: Scene) -> None:
+    without = Trainer(rig, replace(CONFIG, camera_colors=False))
+    without.train()
+
+    def mean(trainer: Trainer, split: str) -> float:
+        return float(np.mean([psnr(trainer.render(f), rig.target(f)) for f in rig.split(split)]))
+
+    assert mean(trained, "train") > mean(without, "train") + 2
+    assert mean(trained, "test") > mean(without, "test")
+
+
+def test_the_mean_difference_stays_zero(trained: Trainer) -> None:
+    assert trained.colors is not None
+    np.testing.assert_allclose(np.mean(list(trained.colors.rows().values()), axis=0), 0, atol=1e-6)
+    colors = CameraColors([4, -1, 2, 4])
+    assert list(colors.index) == [2, 4]
+    image = torch.rand(5, 6, 3)
+    assert colors.show(image, 9) is image
+    torch.testing.assert_close(colors.show(image, 2), image)
+
+
+def test_a_run_with_camera_colours_resumes_alike(rig: Scene, tmp_path: Path) -> None:
+    config = replace(CONFIG, iterations=60)
+    whole = Trainer(rig, config)
+    whole.train()
+    write_scene(whole, tmp_path / "whole.adc")
+    state = tmp_path / "state.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(rig, config, state).train(stop_after(30), report_every=0.0)
+    resumed = Trainer.from_checkpoint(rig, state, state)
+    resumed.train()
+    write_scene(resumed, tmp_path / "resumed.adc")
+    assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
+
+
+def test_a_capture_without_fixed_cameras_is_refused(balls: Path) -> None:
+    with pytest.raises(TrainingError, match="--camera-colors") as error:
+        Trainer(load_scene(balls), replace(TINY, camera_colors=True))
+    assert error.value.code == "no-fixed-cameras"
