@@ -41,6 +41,8 @@ def render(
     """
     if backend not in BACKENDS:
         raise OptionError("unknown-backend", f"backend {backend!r} is unknown: use one of {', '.join(BACKENDS)}")
+    if camera.width < 1 or camera.height < 1:
+        raise ValueError(f"the camera's image is {camera.width}x{camera.height}: it needs a pixel at least")
     _check(gaussians, background)
     if backend == "auto":
         backend = "cuda" if gaussians.means.is_cuda else "cpu"

@@ -191,3 +191,13 @@ def test_what_does_not_fit_is_refused() -> None:
     doubles = Gaussians(**{name: value.double() for name, value in values.items()})
     with pytest.raises(OptionError, match="float32"):
         render(doubles, camera, background.double(), backend="cpu")
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 10), (10, 0)])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_an_image_without_pixels_is_refused(width: int, height: int, backend: str) -> None:
+    values, _ = random_scene(0, 4)
+    with pytest.raises(ValueError, match=f"image is {width}x{height}"):
+        render(
+            Gaussians(**values), Camera(width, height, 10.0, 10.0, 5.0, 5.0, np.eye(4)), torch.zeros(3), backend=backend
+        )
