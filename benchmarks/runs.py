@@ -99,7 +99,7 @@ def add_options(parser: argparse.ArgumentParser, output: str, jobs: int) -> None
     parser.add_argument("captures", type=Path, help="folder of captures, or one capture")
     parser.add_argument("--only", help="names of scenes, separated by commas")
     parser.add_argument("--downscale", nargs="+", action="extend", default=[], metavar="NAME=N", help="size per scene")
-    parser.add_argument("--jobs", type=int, default=jobs, choices=(1, 2), help=f"runs at a time ({jobs})")
+    parser.add_argument("--jobs", type=int, default=jobs, choices=range(1, 65), metavar="N", help=f"at a time ({jobs})")
     parser.add_argument("--threads", type=int, help="threads of each command (the machine's by --jobs)")
     parser.add_argument("--extra-encode-args", default="", metavar="ARGS", help="one string, for adcgs-encode")
     parser.add_argument("--st-lpips", action="store_true", help="measure ST-LPIPS as well")

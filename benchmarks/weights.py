@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 from adcgs.bitstream import Container, pack_arrays, unpack_arrays, write_container
-from adcgs.decode import configurations, read_header
+from adcgs.decode import configurations, open_scene, read_header
 from adcgs.model import network_shapes
 from adcgs.scene import load_scene
+from adcgs.training.rounding import round_networks
 from heldout import heldout_psnr, write_csv
 
 KINDS = ("fp32", "fp16", "int8")
@@ -25,8 +26,12 @@ def rewrite(source: Path, target: Path, kind: str) -> int:
     with Container.open(source) as container:
         sections = {name: container.read(name) for name in container.names}
         config, _ = configurations(read_header(container))
-    arrays = unpack_arrays(sections["networks"], network_shapes(config))
-    sections["networks"] = pack_arrays(arrays, kind)  # type: ignore[arg-type]
+    if kind == "int8":  # as the encoder does
+        model = open_scene(source).model
+        arrays, rounded = round_networks(model, model.features)
+    else:
+        arrays, rounded = unpack_arrays(sections["networks"], network_shapes(config)), {}
+    sections["networks"] = pack_arrays(arrays, kind, rounded=rounded)  # type: ignore[arg-type]
     write_container(target, list(sections.items()))
     return len(sections["networks"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .arrays import GROUPS, KINDS, MAX_DIRECTORY, Kind, array_sizes, pack_arrays, unpack_arrays
+from .arrays import GROUPS, KINDS, LEVELS, MAX_DIRECTORY, Kind, array_sizes, pack_arrays, unpack_arrays
 from .cameras import CameraView, pack_cameras, unpack_cameras
 from .codes import CODES
 from .colors import pack_colors, unpack_colors
@@ -10,6 +10,7 @@ from .container import Container, Entry, pack_container, write_atomically, write
 from .cursor import Cursor
 from .header import CODERS, MAX_ANCHORS, Header
 from .names import safe_name
+from .quantised import Rounded, row_scales
 from .sections import SECTION_KINDS
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CODES",
     "GROUPS",
     "KINDS",
+    "LEVELS",
     "MAX_ANCHORS",
     "MAX_DIRECTORY",
     "SECTION_KINDS",
@@ -26,11 +28,13 @@ __all__ = [
     "Entry",
     "Header",
     "Kind",
+    "Rounded",
     "array_sizes",
     "pack_arrays",
     "pack_cameras",
     "pack_colors",
     "pack_container",
+    "row_scales",
     "safe_name",
     "unpack_arrays",
     "unpack_cameras",

@@ -14,7 +14,7 @@ float32 and float16: the arrays' elements in C order, nothing between. int8: see
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import BitstreamError
 from .cursor import Cursor, text, varint
+from .quantised import Rounded, pack_int8, unpack_int8
 
 Kind = Literal["fp32", "fp16", "int8"]
 KINDS: tuple[Kind, ...] = ("fp32", "fp16", "int8")
@@ -42,7 +43,15 @@ _RAW: dict[str, np.dtype[Any]] = {"fp32": np.dtype("<f4"), "fp16": np.dtype("<f2
 Float32 = NDArray[np.float32]
 
 
-def pack_arrays(arrays: Mapping[str, NDArray[np.floating]], kind: Kind = "fp32", levels: int = 127) -> bytes:
+LEVELS = 127  # of int8, on either side of zero
+
+
+def pack_arrays(
+    arrays: Mapping[str, NDArray[np.floating]],
+    kind: Kind = "fp32",
+    levels: int = LEVELS,
+    rounded: Mapping[str, Rounded] | None = None,
+) -> bytes:
     """Arrays to the section's bytes, in the order given.
 
     Args:
@@ -51,6 +60,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[np.floating]], kind: Kind = "fp32",
         steps
             on either side of zero per row (output channel) and vectors to float16.
         levels: 1 to 127, for int8; fewer are smaller and coarser.
+        rounded: for int8, matrices among the arrays whose symbols are chosen already.
 
     Raises:
         BitstreamError: ``not-finite`` for a NaN, an infinity, or a value that overflows float16.
@@ -58,11 +68,13 @@ def pack_arrays(arrays: Mapping[str, NDArray[np.floating]], kind: Kind = "fp32",
     """
     if kind not in KINDS or not 1 <= levels <= 127:
         raise ValueError(f"no way to store arrays: kind {kind!r}, {levels} levels")
-    groups = {
-        group: [np.asarray(arrays[name], np.float32) for name in names] for group, names in _grouped(arrays).items()
-    }
     for name in arrays:
         _require_finite(np.asarray(arrays[name], np.float32), kind, name)
+    chosen = rounded or {}
+    groups = {
+        group: [chosen.get(name, np.asarray(arrays[name], np.float32)) for name in names]
+        for group, names in _grouped(arrays).items()
+    }
     bodies = [_pack_group(members, kind, levels) for members in groups.values()]
     out = bytes([KINDS.index(kind)]) + varint(len(groups))
     for name, body in zip(groups, bodies, strict=True):
@@ -158,18 +170,14 @@ def _read_directory(data: bytes, source: str, length: int) -> tuple[Kind, list[t
     return KINDS[kind], directory, cursor
 
 
-def _pack_group(arrays: list[Float32], kind: Kind, levels: int) -> bytes:
+def _pack_group(arrays: Sequence[Any], kind: Kind, levels: int) -> bytes:
     if kind == "int8":
-        from .quantised import pack_int8
-
         return pack_int8(arrays, levels)
     return b"".join(array.astype(_RAW[kind]).tobytes() for array in arrays)
 
 
 def _unpack_group(cursor: Cursor, shapes: Mapping[str, tuple[int, ...]], kind: Kind) -> dict[str, Float32]:
     if kind == "int8":
-        from .quantised import unpack_int8
-
         return unpack_int8(cursor, shapes)
     dtype = _RAW[kind]
     needed = dtype.itemsize * sum(math.prod(shape) for shape in shapes.values())

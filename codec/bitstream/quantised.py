@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +31,34 @@ _REACH = 4
 Int64 = NDArray[np.int64]
 
 
-def quantise(matrix: NDArray[np.float32], levels: int) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """Scales' upper halves (rows,), rounded up so that nothing clips; symbols of ``matrix``'s shape."""
+class Rounded(NamedTuple):
+    """A matrix as it is coded."""
+
+    scales: NDArray[np.uint16]  # (rows,), their upper halves
+    symbols: Int64  # of the matrix's shape
+
+    def values(self) -> NDArray[np.float32]:
+        """What a decoder makes of it."""
+        rows = self.symbols.reshape(len(self.scales), math.prod(self.symbols.shape[1:])).astype(np.float32)
+        return (_scales(self.scales)[:, None] * rows).reshape(self.symbols.shape)
+
+
+def row_scales(matrix: NDArray[np.float32], levels: int) -> NDArray[np.uint16]:
+    """Upper halves of the rows' scales, (rows,), rounded up so that nothing clips."""
     rows = matrix.reshape(len(matrix), math.prod(matrix.shape[1:]))
     largest = np.abs(rows).max(axis=1, initial=0.0)
     bits = (largest / np.float32(levels)).astype(np.float32).view(np.uint32)
     # An infinity is one above the largest finite pattern: a row of huge weights must not round up to it.
-    upper = np.minimum((bits + 0xFFFF) >> 16, 0x7F7F).astype(np.uint16)
+    return np.minimum((bits + 0xFFFF) >> 16, 0x7F7F).astype(np.uint16)
+
+
+def quantise(matrix: NDArray[np.float32], levels: int) -> Rounded:
+    """Every weight to the nearest step of its row."""
+    upper = row_scales(matrix, levels)
+    rows = matrix.reshape(len(matrix), math.prod(matrix.shape[1:]))
     scale = _scales(upper)[:, None].astype(np.float64)
     symbols = np.rint(np.divide(rows, scale, out=np.zeros(rows.shape), where=scale > 0))
-    return upper, symbols.astype(np.int64).clip(-ZERO, ZERO).reshape(matrix.shape)
+    return Rounded(upper, symbols.astype(np.int64).clip(-ZERO, ZERO).reshape(matrix.shape))
 
 
 def _scales(upper: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -130,16 +148,16 @@ def _decode(cursor: Cursor, sizes: Sequence[int]) -> Int64:
     return symbols.astype(np.int64) - ZERO
 
 
-def pack_int8(arrays: Sequence[NDArray[np.float32]], levels: int) -> bytes:
-    """One group's bytes."""
+def pack_int8(arrays: Sequence[NDArray[np.float32] | Rounded], levels: int) -> bytes:
+    """One group's bytes; matrices that are rounded already stay as they are."""
     out, matrices = b"", []
     for array in arrays:
-        if array.ndim < 2:
+        if not isinstance(array, Rounded) and array.ndim < 2:
             out += array.astype("<f2").tobytes()
         else:
-            upper, symbols = quantise(array, levels)
-            out += upper.astype("<u2").tobytes()
-            matrices.append(symbols)
+            found = array if isinstance(array, Rounded) else quantise(array, levels)
+            out += found.scales.astype("<u2").tobytes()
+            matrices.append(found.symbols)
     return out + (_encode(matrices) if matrices else varint(0))
 
 

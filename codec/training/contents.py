@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_colors
 from ..scene import Scene
+from .rounding import round_networks
 
 if TYPE_CHECKING:
     from ..bitstream import Kind
@@ -19,11 +20,14 @@ def plain_sections(trainer: Trainer, weights: Kind, coder: str = "constriction")
     Raises:
         BitstreamError: a weight or a camera that the format cannot hold.
     """
-    arrays = {name: array.cpu().numpy() for name, array in trainer.model.network_arrays().items()}
+    if weights == "int8":
+        arrays, rounded = round_networks(trainer.model, trainer.rounded())
+    else:
+        arrays, rounded = {name: array.cpu().numpy() for name, array in trainer.model.network_arrays().items()}, {}
     colors = {} if trainer.colors is None else {"camera_colors": pack_colors(trainer.colors.rows())}
     return {
         "header": header_of(trainer, coder).to_bytes(),
-        "networks": pack_arrays(arrays, weights),
+        "networks": pack_arrays(arrays, weights, rounded=rounded),
         "cameras": pack_cameras(camera_views(trainer.scene), trainer.scene.frame_count),
         **colors,
     }
