@@ -99,11 +99,10 @@ class AnchorModel(nn.Module):
         """The definition of :meth:`predict`, in torch: any device, any float type."""
         offset, scale, rotation, color, logit = self.predict_net(features.f_v, features.f_g)
         extent, base = features.sigma.clamp(_LOG_MIN, _LOG_MAX)[:, None, :].split(3, dim=-1)
-        identity = offset.new_tensor([1.0, 0.0, 0.0, 0.0])
         return Primitives(
             offsets=offset * torch.exp(extent),
             log_scales=base + scale,
-            quaternions=F.normalize(rotation + identity, dim=-1),
+            quaternions=F.normalize(rotation + quaternion.identity(rotation), dim=-1),
             colors=features.color[:, None, :] + color,
             logits=logit,
         )
@@ -137,7 +136,7 @@ class AnchorModel(nn.Module):
             delta = self.coarse_net(features.f_v, time, self.z)
             move, grow, turn, tint, fade = delta.split([OFFSET, SCALE, ROTATION, COLOR, OPACITY], dim=1)
             anchors = anchors + move
-            turn = F.normalize(turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
+            turn = F.normalize(turn + quaternion.identity(turn), dim=-1)
             if self.config.rotate_offsets:
                 offsets = torch.bmm(offsets, quaternion.to_matrix(turn).transpose(1, 2))
             rotations = quaternion.multiply(turn[:, None, :], rotations)

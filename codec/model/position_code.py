@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..constants import constant
+
 # Wavelengths from the whole box down to 1/32 of it. Finer ones turn a slowly moving anchor into a flickering one.
 _OCTAVES = 5.0
 
@@ -18,5 +20,5 @@ def frequencies(count: int) -> Tensor:
 
 def position_code(positions: Tensor, count: int) -> Tensor:
     """Positions (N, 3) in the normalised space, content within about [-1, 1], to (N, 6 * count)."""
-    angles = (positions[:, :, None] * frequencies(count).to(positions)).flatten(1)  # (N, 3 * count)
+    angles = (positions[:, :, None] * constant(tuple(frequencies(count).tolist()), positions)).flatten(1)  # (N, 3 * count)
     return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)

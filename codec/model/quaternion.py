@@ -5,6 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..constants import constant
+
+
+def identity(like: Tensor) -> Tensor:
+    """(4,) no rotation, of the type and on the device of ``like``; not to be changed."""
+    return constant((1.0, 0.0, 0.0, 0.0), like)
+
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product a * b (apply b, then a); (..., 4) broadcast."""

@@ -8,10 +8,12 @@ accepted, and other settings are refused.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..camera import Camera
+from ..constants import constant
 from ..errors import OptionError
 from ..gaussians import Gaussians
 from .types import RasterSettings, Render
@@ -29,14 +31,15 @@ def render_cuda(gaussians: Gaussians, camera: Camera, background: Tensor, settin
         return _empty(gaussians, camera, background)
 
     is_zero = (gaussians.quaternions * gaussians.quaternions).sum(1, keepdim=True) < 1e-24
-    identity = torch.tensor([1.0, 0.0, 0.0, 0.0], device=device)
+    identity = constant((1.0, 0.0, 0.0, 0.0), gaussians.quaternions)
+    pose, intrinsics = _camera_tensors(camera, device)
     geometry = {
         "means": gaussians.means,
         "quats": torch.where(is_zero, identity, gaussians.quaternions),
         "scales": gaussians.scales,
         "opacities": gaussians.opacities,
-        "viewmats": torch.as_tensor(camera.world_to_camera, dtype=torch.float32, device=device)[None],
-        "Ks": torch.as_tensor(camera.intrinsics, dtype=torch.float32, device=device)[None],
+        "viewmats": pose,
+        "Ks": intrinsics,
         "width": camera.width,
         "height": camera.height,
         "near_plane": settings.near,
@@ -74,6 +77,13 @@ class _CudaRender(Render):
 
     def mean2d_grad(self) -> Tensor:
         return super().mean2d_grad()[0]
+
+
+def _camera_tensors(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(1, 4, 4) and (1, 3, 3), by one copy: each would make the device wait."""
+    numbers = np.concatenate([np.ravel(camera.world_to_camera), np.ravel(camera.intrinsics)]).astype(np.float32)
+    packed = torch.from_numpy(numbers).to(device)
+    return packed[:16].view(1, 4, 4), packed[16:].view(1, 3, 3)
 
 
 def _empty(gaussians: Gaussians, camera: Camera, background: Tensor) -> Render:

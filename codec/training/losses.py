@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..constants import constant
+
 RADIUS, SIGMA = 5, 1.5
 C1, C2 = 0.01**2, 0.03**2
 
@@ -101,6 +103,6 @@ def window() -> list[float]:
 
 def _blur(planes: Tensor) -> Tensor:
     """(P, H, W) planes convolved with the window, zeros outside."""
-    taps = torch.tensor(window(), dtype=planes.dtype, device=planes.device)
+    taps = constant(tuple(window()), planes)
     planes = F.conv2d(planes[:, None], taps.view(1, 1, -1, 1), padding=(RADIUS, 0))
     return F.conv2d(planes, taps.view(1, 1, 1, -1), padding=(0, RADIUS))[:, 0]

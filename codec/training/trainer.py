@@ -256,11 +256,15 @@ class Trainer:
             if self.steering is not None:
                 self._counted = self.iteration, float(rate.total.detach())
             loss = loss + self.rate_lambda * config.rate_every * rate.total / RATE_UNIT
-        if not bool(torch.isfinite(loss)):
+        with torch.no_grad():
+            squared = [((image - target) ** 2).mean() for image, (_, target) in zip(shown, drawn, strict=True)]
+            # All numbers at once, before the backward pass: a GPU is then waited for once in a step.
+            value, *errors = torch.stack([loss, *squared]).tolist()
+        if not math.isfinite(value):
             self._stop_not_finite()
         loss.backward()
-        for frame, image, (view, target) in zip(frames, shown, drawn, strict=True):
-            self._track(view, image.detach(), target, gaussians, frame, len(frames))
+        for frame, error, (view, target) in zip(frames, errors, drawn, strict=True):
+            self._track(view, error, target, gaussians, frame, len(frames))
         self.optimiser.step(progress)
         if self.colors is not None:
             self.colors.recentre()
@@ -377,10 +381,9 @@ class Trainer:
     # ---------------------------------------------------------------- refinement
 
     def _track(
-        self, view: Render, image: Tensor, target: Tensor, gaussians: Gaussians, frame: Frame, views: int
+        self, view: Render, squared: float, target: Tensor, gaussians: Gaussians, frame: Frame, views: int
     ) -> None:
-        """Keep what refinement needs of one of the ``views`` whose mean was the loss; ``image`` is what it showed."""
-        squared = float(((image - target) ** 2).mean())
+        """Keep what refinement needs of one of the ``views`` whose mean was the loss, and its mean squared error."""
         weight = 1.0 / min(self.iteration + 1, _SMOOTHING)
         self.error += weight * (squared - self.error)
         if self.frozen or self.progress() >= self.config.refine_until:
