@@ -1,4 +1,4 @@
-"""Times the rasterizer: ``python benchmarks/rasterizer.py [--threads N] [--device cuda] [--json]``.
+"""Times the rasterizer: ``python benchmarks/rasterizer.py [--threads N,...] [--device cuda] [--json]``.
 
 Workloads are random clouds that fill the view, with splats of log-normal size (median radius about 5 px, as
 ``Render.radii`` measures it), mild anisotropy and opacities around one half. Times are medians after warm-up; one
@@ -18,7 +18,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from adcgs.gaussians import Gaussians
 from adcgs.render import RasterSettings, Render, cpu, render
-from timing import WARM_UP, add_device, by_threads, check_device, device_clock, medians
+from timing import WARM_UP, add_device, add_threads, by_threads, check_device, device_clock, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
 TARGETS = {"10k_256": (3, 4), "50k_400": (12, 18), "200k_800": (48, 80)}
@@ -88,17 +88,23 @@ class Workload:
 
 
 def measure(
-    count: int, size: int, backend: str, threads: int, repeats: int, device: str = "cpu"
-) -> dict[str, float]:
-    """Median milliseconds of the training forward, the backward and the inference forward, and one thread's."""
+    count: int, size: int, backend: str, counts: Sequence[int], repeats: int, device: str = "cpu"
+) -> dict[str, Any]:
+    """Median milliseconds of the training forward, the backward and the inference forward, on the most threads.
+
+    And on one thread; and by number of threads where ``counts`` has more than one.
+    """
+    threads = max(counts)
     workload = Workload(count, size, backend, device)
     parts: dict[str, Callable[[], object]] = {
         "forward": workload.forward, "backward": workload.backward, "inference": workload.inference
     }  # fmt: skip
-    times = by_threads(parts, sorted({1, threads}), repeats, device_clock(device))
-    result = {f"{name}_ms": value for name, value in times[threads].items()}
+    times = by_threads(parts, sorted({1, *counts}), repeats, device_clock(device))
+    result: dict[str, Any] = {f"{name}_ms": value for name, value in times[threads].items()}
     if threads > 1:
         result |= {f"one_thread_{name}_ms": value for name, value in times[1].items()}
+    if len(counts) > 1:
+        result["by_threads"] = {n: {f"{name}_ms": value for name, value in row.items()} for n, row in times.items()}
     return {**result, "median_radius_px": workload.median_radius()}
 
 
@@ -171,7 +177,7 @@ def _peak_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_threads(parser)
     parser.add_argument("--repeats", type=int, default=21)
     add_device(parser)
     parser.add_argument("--only", choices=list(WORKLOADS), help="one workload, without the yardsticks")
@@ -180,7 +186,8 @@ def main() -> None:
     options = parser.parse_args()
     check_device(options.device)
     on_cpu = options.device == "cpu"
-    threads = options.threads if on_cpu else 1
+    counts = options.threads if on_cpu else [1]
+    threads = max(counts)
     torch.set_num_threads(threads)
 
     if options.memory:
@@ -200,13 +207,16 @@ def main() -> None:
     for name, (count, size) in WORKLOADS.items():
         if options.only not in (None, name):
             continue
-        times = results[name] = measure(count, size, options.device, threads, options.repeats, options.device)
+        times = results[name] = measure(count, size, options.device, counts, options.repeats, options.device)
         line = f"{name:<10} forward {times['forward_ms']:7.2f}  backward {times['backward_ms']:7.2f}"
         line += f"  inference {times['inference_ms']:7.2f} ms  (target {TARGETS[name][0]} / {TARGETS[name][1]},"
         print(f"{line} median radius {times['median_radius_px']:.0f} px)", file=sys.stderr)
         if threads > 1:
             gains = [f"{part} {times[f'one_thread_{part}_ms'] / times[f'{part}_ms']:.2f}" for part in PARTS]
             print(f"{'':<10} one thread takes, in times that: {', '.join(gains)}", file=sys.stderr)
+        for n, row in times.get("by_threads", {}).items():
+            parts = ", ".join(f"{part} {row[f'{part}_ms']:.2f} ms" for part in PARTS)
+            print(f"{'':<10} {n:>2} threads: {parts}", file=sys.stderr)
     if not on_cpu:
         print("threads, and what they cannot share: not measured on cuda", file=sys.stderr)
     elif options.only in (None, "200k_800"):
@@ -219,7 +229,7 @@ def main() -> None:
         print(f"200k_800   largest tile {100 * shares['largest_tile']:.2f} % of the pairs", file=sys.stderr)
     if options.only is None and on_cpu:
         name = f"twin_{TWIN[0] // 1000}k_{TWIN[1]}"
-        times = results[name] = measure(*TWIN, "reference", 1, 3)
+        times = results[name] = measure(*TWIN, "reference", [1], 3)
         line = f"the plain torch twin at {TWIN[0]} splats, {TWIN[1]}x{TWIN[1]}: forward {times['forward_ms']:.0f}"
         print(f"{line}, backward {times['backward_ms']:.0f} ms", file=sys.stderr)
     if options.json:

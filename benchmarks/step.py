@@ -1,4 +1,4 @@
-"""Times a training step by part: ``python benchmarks/step.py [--threads N] [--device cuda] [--csv FILE]
+"""Times a training step by part: ``python benchmarks/step.py [--threads N,...] [--device cuda] [--csv FILE]
 [--json]``.
 
 The scene is synthetic: 5,000 anchors in the unit ball with 10 primitives each (``--anchors``, ``--primitives``), seen
@@ -38,7 +38,7 @@ from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
 from heldout import write_csv
-from timing import add_device, by_threads, check_device, device_clock, medians
+from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
 from torch import Tensor
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -172,6 +172,8 @@ def row(name: str, times: dict[int, float]) -> str:
     """A line of milliseconds; with several numbers of threads, how many times as long one of them takes."""
     threads = max(times)
     line = f"{name:<32} {times[threads]:7.2f}"
+    if len(times) > 2:
+        return line + "".join(f"  on {n} {ms:.2f}" for n, ms in times.items() if n < threads)
     if threads > 1:
         line += f"  on one thread {times[1]:7.2f}: {times[1] / times[threads]:.2f} times as long"
     return line
@@ -182,15 +184,16 @@ def by_part(times: dict[int, dict[str, float]]) -> dict[str, dict[int, float]]:
     return {name: {count: rows[name] for count, rows in times.items()} for name in times[max(times)]}
 
 
-def csv_row(name: str, times: dict[int, float]) -> dict[str, object]:
-    threads = max(times)
-    gain = round(times[1] / times[threads], 2)
-    return {"part": name, "threads": threads, "ms": times[threads], "one_thread_ms": times[1], "gain": gain}
+def csv_rows(name: str, times: dict[int, float]) -> list[dict[str, object]]:
+    """A row for every number of threads but one, if there are others."""
+    chosen = [n for n in times if n > 1] or [1]
+    rows = ((n, times[n], times[1], round(times[1] / times[n], 2)) for n in chosen)
+    return [dict(zip(("part", "threads", "ms", "one_thread_ms", "gain"), (name, *row), strict=True)) for row in rows]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_threads(parser)
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--anchors", type=int, default=5000)
     parser.add_argument("--primitives", type=int, default=10, help="of an anchor")
@@ -202,7 +205,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
     check_device(options.device)
-    threads = options.threads if options.device == "cpu" else 1
+    asked = options.threads if options.device == "cpu" else [1]
+    threads = max(asked)
     torch.set_num_threads(threads)
     clock = device_clock(options.device, CLOCKS[options.clock])
     config = ModelConfig(primitives=options.primitives)
@@ -217,7 +221,7 @@ def main() -> None:
         f"{options.anchors} anchors x {config.primitives}, {options.size}x{options.size}, {options.device}, "
         f"{threads} threads, widths {config.prediction_width} and {config.deformation_width}, {options.clock} ms"
     )
-    counts = sorted({1, threads})
+    counts = sorted({1, *asked})
     parts = by_threads(step.parts(plain=False, with_rate=False), counts, options.repeats, clock)
     rate = by_threads(step.parts(plain=False, with_rate=True), counts, options.repeats, clock)
     plain = medians(step.parts(plain=True, with_rate=False), max(options.repeats // 2, 3), clock)
@@ -250,6 +254,7 @@ def main() -> None:
         "parts_one_thread": parts[1],
         "whole": whole[threads],
         "whole_one_thread": whole[1],
+        "whole_by_threads": whole,
         "rate": {kind: rate[threads][f"quantisation {kind}"] for kind in ("forward", "backward")},
         "rate_one_thread": {kind: rate[1][f"quantisation {kind}"] for kind in ("forward", "backward")},
         "definition": definition,
@@ -258,7 +263,7 @@ def main() -> None:
     if options.csv is not None:
         extra = {f"{name}, with rate": {n: rate[n][name] for n in rate} for name in rate[1] if "quantisation" in name}
         all_parts = {**by_part(parts), **extra, **by_part(whole)}
-        write_csv(options.csv, [csv_row(name, times) for name, times in all_parts.items()])
+        write_csv(options.csv, [row for name, times in all_parts.items() for row in csv_rows(name, times)])
     if options.json:
         print(json.dumps(results))
 

@@ -18,6 +18,20 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda draws by gsplat")
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--threads``, a list of counts, ascending."""
+    several = "a number of CPU threads, or several with commas: they take turns, and one thread with them"
+    parser.add_argument("--threads", type=thread_counts, default=[torch.get_num_threads()], help=several)
+
+
+def thread_counts(text: str) -> list[int]:
+    """``1,4,2`` to [1, 2, 4]."""
+    counts = sorted({int(part) for part in text.split(",")})
+    if counts[0] < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a number of threads is 1 or more")
+    return counts
+
+
 def check_device(device: str) -> None:
     """Ends the program, in one line, where there is no such device."""
     if device == "cuda" and not torch.cuda.is_available():
