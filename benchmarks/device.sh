@@ -6,7 +6,7 @@
 # builds gsplat's kernels (timed; at once where they are built), runs the tests marked gpu and the speed benchmarks,
 # encodes a capture on the device, decodes the file there and on the CPU and compares the frames, and last times the
 # CPU rasterizer and the training step on 1, 2, 4, ... threads. `cpu` tries the script where there is no such device.
-# Needs adcgs importable. PYTHON, SCENE, MINUTES, REPEATS and THREADS change what is run.
+# Needs adcgs importable. PYTHON, SCENE, MINUTES, REPEATS, THREADS and PYTEST (more arguments) change what is run.
 set -u
 out=${1:?usage: benchmarks/device.sh OUT [cuda|cpu]}
 device=${2:-cuda}
@@ -58,7 +58,7 @@ for first in sorted(Path(sys.argv[1]).glob("*.png")):
     a, b = (np.asarray(Image.open(path), float) / 255 for path in (first, Path(sys.argv[2]) / first.name))
     worst = min(worst, -10 * np.log10(max(np.mean((a - b) ** 2), 1e-10)))
 print(f"frames of both devices: at least {worst:.1f} dB alike")
-sys.exit(worst < 45)
+sys.exit(int(worst < 45))
 PYTHON
 step rasterizer_threads 60 "$python" benchmarks/rasterizer.py --only 200k_800 --threads "$threads" --repeats "$repeats" --json
 step step_threads 90 "$python" benchmarks/step.py --threads "$threads" --repeats "$repeats" --csv "$out/step_threads.csv"

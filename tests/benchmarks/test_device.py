@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -42,3 +43,14 @@ def test_the_clock_waits_for_a_cuda_device_before_it_is_read(monkeypatch: pytest
     once = ["synchronize", "read", "work", "synchronize", "read"]
     assert events == once * (1 + timing.WARM_UP)
     assert timing.device_clock("cpu", clock) is clock
+
+
+def test_threads_are_a_list_in_rising_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    timing = importlib.import_module("timing")
+    parser = argparse.ArgumentParser()
+    timing.add_threads(parser)
+    assert parser.parse_args(["--threads", "4,1,2,4"]).threads == [1, 2, 4]
+    assert parser.parse_args([]).threads == [torch.get_num_threads()]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--threads", "2,0"])

@@ -1,4 +1,4 @@
-"""A file made on a CUDA device, and one shown on it: what a CPU decodes is the same to the last bit, and looks the same."""
+"""A file made or shown on a CUDA device: a CPU decodes the same values from it, and shows the same pictures."""
 
 from __future__ import annotations
 
