@@ -66,7 +66,10 @@ def to_camera(means: Any, first: int, last: int, table: Any) -> Any:
 
 @njit
 def unit_quaternion(quaternions: Any, first: int, last: int) -> Any:
-    """w, x, y, z of unit length and one over the length; a zero quaternion is the identity, with 0 for the latter."""
+    """w, x, y, z of unit length, and one over the length; a zero quaternion is the identity, with 0 for the latter.
+
+    The last is the length in units of the largest component: NaN where one is not finite.
+    """
     w, x = gather(quaternions, first, last, 4, 0), gather(quaternions, first, last, 4, 1)
     y, z = gather(quaternions, first, last, 4, 2), gather(quaternions, first, last, 4, 3)
     largest = maximum(maximum(absolute(w), absolute(x)), maximum(absolute(y), absolute(z)))
@@ -75,7 +78,7 @@ def unit_quaternion(quaternions: Any, first: int, last: int) -> Any:
     length = sqrt(fma(w, w, fma(x, x, fma(y, y, z * z))))
     present = largest * length >= splat(1e-12)
     inverse = select(present, splat(1.0) / length, splat(0.0))
-    return select(present, w * inverse, splat(1.0)), x * inverse, y * inverse, z * inverse, inverse * shrink
+    return select(present, w * inverse, splat(1.0)), x * inverse, y * inverse, z * inverse, inverse * shrink, length
 
 
 @njit
@@ -106,11 +109,10 @@ def view_rows(slope_x: Any, slope_y: Any, inverse_z: Any, table: Any) -> Any:
 
 
 @njit
-def clamped_scales(scales: Any, first: int, last: int) -> Any:
+def clamped(s: Any) -> Any:
     """The three scales, at most MAX_SCALE."""
-    s_0, s_1, s_2 = columns(scales, first, last)
     low, high = splat(-MAX_SCALE), splat(MAX_SCALE)
-    return clamp(s_0, low, high), clamp(s_1, low, high), clamp(s_2, low, high)
+    return clamp(s[0], low, high), clamp(s[1], low, high), clamp(s[2], low, high)
 
 
 @njit
@@ -125,12 +127,16 @@ def moderate(m_x: Any, m_y: Any) -> Any:
 
 
 @njit
-def nothing_of(table: Any, first: int, last: int, width: int) -> Any:
-    """Zero for primitives whose ``width`` values are all finite, NaN for others."""
-    total = splat(0.0)
-    for column in range(width):
-        total = fma(gather(table, first, last, width, column), splat(0.0), total)
-    return total
+def copy_colors(colors: Any, first: int, last: int, channels: int, rows: Any, stride: int) -> Any:
+    """Fills the colour columns of LANES rows, zeros behind the last channel; their sum with each times zero."""
+    nothing = splat(0.0)
+    for channel in range(channels):
+        color = gather(colors, first, last, channels, channel)
+        nothing = fma(color, splat(0.0), nothing)
+        scatter(rows, first, stride, at_.COLOR + channel, color)
+    for channel in range(channels, padded_channels(channels)):
+        scatter(rows, first, stride, at_.COLOR + channel, splat(0.0))
+    return nothing
 
 
 @njit
@@ -167,10 +173,7 @@ def project_block(
     first: int, last: int, means: Any, quaternions: Any, scales: Any, opacities: Any, colors: Any, channels: int,
     table: Any, rows: Any, stride: int, depths: Any, tiles_x: int, tiles_y: int, spans: Any,
 ) -> None:
-    """Fills the geometry columns of LANES rows, their depths, and each box's tiles (x, end, y, end) in ``spans``."""
-    nothing = nothing_of(means, first, last, 3) + nothing_of(quaternions, first, last, 4)
-    nothing = nothing + nothing_of(scales, first, last, 3) + nothing_of(opacities, first, last, 1)
-    nothing = nothing + nothing_of(colors, first, last, channels)
+    """Fills LANES rows, their depths, and each box's tiles (x, end, y, end) in ``spans``."""
     x, y, z = to_camera(means, first, last, table)
     inverse_z = splat(1.0) / z
     mean_x = fma(cam(table, at_.FX), x * inverse_z, cam(table, at_.CX))
@@ -179,9 +182,10 @@ def project_block(
     slope_y = clamp(y * inverse_z, cam(table, at_.MIN_Y), cam(table, at_.MAX_Y))
     row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
 
-    qw, qx, qy, qz, _ = unit_quaternion(quaternions, first, last)
+    qw, qx, qy, qz, _, length = unit_quaternion(quaternions, first, last)
     u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
-    s_0, s_1, s_2 = clamped_scales(scales, first, last)
+    raw = columns(scales, first, last)
+    s_0, s_1, s_2 = clamped(raw)
     m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
     # Lengths are in units of ``unit`` pixels from here to where it comes back in.
     m_x, m_y, per_unit, unit = moderate(m_x, m_y)
@@ -194,7 +198,11 @@ def project_block(
     half_x = fma(sqrt(reach * a) * splat(1.0 / WHITEN) * unit, slack, splat(0.01))
     half_y = fma(sqrt(reach * c) * splat(1.0 / WHITEN) * unit, slack, splat(0.01))
 
-    # Comparisons are false for NaN, so this refuses whatever is not finite.
+    # A value times zero is NaN where the value is not finite, and comparisons are false for NaN.
+    zero = splat(0.0)
+    nothing = copy_colors(colors, first, last, channels, rows, stride)
+    nothing = fma(x, zero, fma(y, zero, fma(z, zero, fma(length, zero, fma(opacity, zero, nothing)))))
+    nothing = fma(raw[0], zero, fma(raw[1], zero, fma(raw[2], zero, nothing)))
     huge = splat(1e30)
     drawn = (z >= cam(table, at_.NEAR)) & (opacity >= cam(table, at_.ALPHA_MIN))
     drawn = drawn & (determinant > splat(1e-30)) & (half_x < huge) & (half_y < huge) & (determinant < splat(1e36))
@@ -239,7 +247,7 @@ def project(
         tile_counts: (CHUNKS, tiles) int32, zero, out: splats of the chunk that touch the tile.
         pair_counts: (CHUNKS,) int64, out: the sum over tiles.
     """
-    count, padded = opacities.size, padded_channels(channels)
+    count = opacities.size
     spans = np.zeros(4 * LANES, np.float32)
     rank = enlist(counter)
     while True:
@@ -255,10 +263,6 @@ def project(
             )  # fmt: skip
             for i in range(first, min(first + LANES, end)):
                 row = i * stride
-                for channel in range(channels):
-                    put(rows, row + at_.COLOR + channel, at(colors, i * channels + channel))
-                for channel in range(channels, padded):
-                    put(rows, row + at_.COLOR + channel, np.float32(0.0))
                 put(means2d, 2 * i, at(rows, row + at_.MEAN_X))
                 put(means2d, 2 * i + 1, at(rows, row + at_.MEAN_Y))
                 radius = max(at(rows, row + at_.HALF_X), at(rows, row + at_.HALF_Y))
@@ -296,9 +300,10 @@ def pull_back_block(
     slope_x = clamp(tangent_x, cam(table, at_.MIN_X), cam(table, at_.MAX_X))
     slope_y = clamp(tangent_y, cam(table, at_.MIN_Y), cam(table, at_.MAX_Y))
     row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
-    qw, qx, qy, qz, inverse_length = unit_quaternion(quaternions, first, last)
+    qw, qx, qy, qz, inverse_length, _ = unit_quaternion(quaternions, first, last)
     u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
-    s_0, s_1, s_2 = clamped_scales(scales, first, last)
+    raw = columns(scales, first, last)
+    s_0, s_1, s_2 = clamped(raw)
     m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
 
     r, p = gather(rows, first, last, stride, at_.R), gather(rows, first, last, stride, at_.P)
@@ -323,9 +328,8 @@ def pull_back_block(
 
     zero = splat(0.0)
     scatter(g_opacities, first, 1, 0, select(drawn, h_1 / gather(opacities, first, last, 1, 0), zero))
-    t_0, t_1, t_2 = columns(scales, first, last)
     bound = splat(MAX_SCALE)
-    free_0, free_1, free_2 = absolute(t_0) <= bound, absolute(t_1) <= bound, absolute(t_2) <= bound
+    free_0, free_1, free_2 = absolute(raw[0]) <= bound, absolute(raw[1]) <= bound, absolute(raw[2]) <= bound
     scatter(g_scales, first, 3, 0, select(drawn & free_0, fma(g_m_x[0], u_x[0], g_m_y[0] * u_y[0]), zero))
     scatter(g_scales, first, 3, 1, select(drawn & free_1, fma(g_m_x[1], u_x[1], g_m_y[1] * u_y[1]), zero))
     scatter(g_scales, first, 3, 2, select(drawn & free_2, fma(g_m_x[2], u_x[2], g_m_y[2] * u_y[2]), zero))
