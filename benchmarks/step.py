@@ -6,7 +6,7 @@ at 400x400, with deformation networks that already move things. A step does what
 noise, predict, deform, draw, compare, pull everything back, and let Adam move all parameters; the rate's term is timed
 on its own, since training adds it every few steps. Parts are timed apart, each with its own piece of the graph;
 ``whole step`` is timed in one piece. Both are timed on one thread and on all in turns, and the ratio is printed. The
-model is also timed by its definition in torch, without compiled kernels.
+model and Adam are also timed by their definitions in torch, without compiled kernels.
 
 Several views of an instant share quantisation, prediction and deformation, so a view of a step of four costs less
 than a step of one; what is left of the ratio of their times is the rasterizer's and the loss's.
@@ -164,8 +164,19 @@ class Step:
         steps["statistics"] = lambda: self.significance.add(
             views["drawn"].mean2d_grad(), views["drawn"].weights, state["gaussians"][3], self.size / 2
         )
-        steps["adam"] = lambda: self.optimiser.step(0.5)
+        steps["adam"] = self.adam_in_torch() if plain else lambda: self.optimiser.step(0.5)
         return steps
+
+    def adam_in_torch(self) -> Callable[[], None]:
+        """torch's own on the same tensors, with moments of its own."""
+        groups = [{"params": group["params"], "lr": 0.0} for group in self.optimiser.adam.param_groups]
+        adam = torch.optim.Adam(groups, eps=1e-15, betas=(0.9, 0.99), fused=True)
+
+        def timed() -> None:
+            adam.step()
+            adam.zero_grad(set_to_none=True)
+
+        return timed
 
 
 def row(name: str, times: dict[int, float]) -> str:
@@ -245,10 +256,11 @@ def main() -> None:
     amortised = {n: all_threads[f"whole step, {n} views"] / n / all_threads["whole step"] for n in (2, 4)}
     shares = ", ".join(f"{n} views {share:.2f}" for n, share in amortised.items())
     say(f"time for each view, in times a step of one: {shares}")
-    definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation"))}
+    definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation", "adam"))}
     for name in ("prediction", "deformation"):
         forward, backward = (definition[f"{name} {kind}"] for kind in ("forward", "backward"))
         say(f"{name + ' in torch':<24} forward {forward:7.2f}  backward {backward:7.2f}")
+    say(f"{'adam in torch':<24} {definition['adam']:7.2f}")
     results |= {
         "parts": parts[threads],
         "parts_one_thread": parts[1],

@@ -2,6 +2,8 @@
 
 Imports numba: import it where a kernel is about to run, not at a package's import. That also sets what glibc does with
 freed memory (:mod:`.memory`).
+
+Raises OptionError ``no-compiler`` where NUMBA_DISABLE_JIT has numba leave functions uncompiled.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from numba import types
 from numba.core import event
 from numba.extending import intrinsic, register_jitable
 
+from .errors import OptionError
 from .memory import keep_freed_memory
 
+if numba.config.DISABLE_JIT:
+    raise OptionError("no-compiler", "NUMBA_DISABLE_JIT is set, but the kernels only exist compiled: unset it")
 keep_freed_memory()
 
 
@@ -122,10 +127,9 @@ class _Announce(event.Listener):  # type: ignore[misc]
         package = __name__.rpartition(".")[0] + "."
         if not self._said.is_set() and getattr(function, "__module__", "").startswith(package):
             self._said.set()
-            hint = "compiling kernels (once, some seconds) ..."
-            if _cache_folder(Path(function.__code__.co_filename).parent) is None:
-                hint += " at every start: set NUMBA_CACHE_DIR to a writable folder"
-            print(hint, file=sys.stderr, flush=True)
+            kept = _cache_folder(Path(function.__code__.co_filename).parent) is not None
+            when = "once" if kept else "at every start: set NUMBA_CACHE_DIR to a writable folder"
+            print(f"compiling kernels (about half a minute, {when}) ...", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:
         pass

@@ -18,6 +18,7 @@ from .layout import CHUNKS, TILE, WHITEN
 from .layout import padded_channels as _padded_channels
 from .simd import (
     LANES,
+    absolute,
     at,
     floor,
     fma,
@@ -35,6 +36,7 @@ from .simd import (
 )
 from .simd import square_root as sqrt
 from .tiling import chunk_bounds, pack_box, touched_columns, unpack_box
+from .types import MAX_SCALE
 
 padded_channels = njit(_padded_channels)
 AHEAD = 24  # pairs between a gradient row's prefetch and its use
@@ -64,13 +66,19 @@ def to_camera(means: Any, first: int, last: int, table: Any) -> Any:
 
 @njit
 def unit_quaternion(quaternions: Any, first: int, last: int) -> Any:
-    """w, x, y, z of unit length and one over the length; a zero quaternion is the identity, with 0 for the latter."""
+    """w, x, y, z of unit length, and one over the length; a zero quaternion is the identity, with 0 for the latter.
+
+    The last is the length in units of the largest component: NaN where one is not finite.
+    """
     w, x = gather(quaternions, first, last, 4, 0), gather(quaternions, first, last, 4, 1)
     y, z = gather(quaternions, first, last, 4, 2), gather(quaternions, first, last, 4, 3)
-    squared = fma(w, w, fma(x, x, fma(y, y, z * z)))
-    present = squared >= splat(1e-24)
-    inverse = select(present, splat(1.0) / sqrt(squared), splat(0.0))
-    return select(present, w * inverse, splat(1.0)), x * inverse, y * inverse, z * inverse, inverse
+    largest = maximum(maximum(absolute(w), absolute(x)), maximum(absolute(y), absolute(z)))
+    shrink = splat(1.0) / maximum(largest, splat(1e-30))  # squares of the longest would overflow
+    w, x, y, z = w * shrink, x * shrink, y * shrink, z * shrink
+    length = sqrt(fma(w, w, fma(x, x, fma(y, y, z * z))))
+    present = largest * length >= splat(1e-12)
+    inverse = select(present, splat(1.0) / length, splat(0.0))
+    return select(present, w * inverse, splat(1.0)), x * inverse, y * inverse, z * inverse, inverse * shrink, length
 
 
 @njit
@@ -98,6 +106,37 @@ def view_rows(slope_x: Any, slope_y: Any, inverse_z: Any, table: Any) -> Any:
         scale_y * (cam(table, 5) - slope_y * cam(table, 8)),
     )
     return row_x, row_y
+
+
+@njit
+def clamped(s: Any) -> Any:
+    """The three scales, at most MAX_SCALE."""
+    low, high = splat(-MAX_SCALE), splat(MAX_SCALE)
+    return clamp(s[0], low, high), clamp(s[1], low, high), clamp(s[2], low, high)
+
+
+@njit
+def moderate(m_x: Any, m_y: Any) -> Any:
+    """M over a number, and the number: 1, or more where a splat is so many pixels wide that squares would overflow."""
+    wide = maximum(maximum(absolute(m_x[0]), absolute(m_x[1])), absolute(m_x[2]))
+    high = maximum(maximum(absolute(m_y[0]), absolute(m_y[1])), absolute(m_y[2]))
+    unit = maximum(maximum(wide, high) * splat(1e-4), splat(1.0))
+    inverse = splat(1.0) / unit
+    m_x = m_x[0] * inverse, m_x[1] * inverse, m_x[2] * inverse
+    return m_x, (m_y[0] * inverse, m_y[1] * inverse, m_y[2] * inverse), inverse, unit
+
+
+@njit
+def copy_colors(colors: Any, first: int, last: int, channels: int, rows: Any, stride: int) -> Any:
+    """Fills the colour columns of LANES rows, zeros behind the last channel; their sum with each times zero."""
+    nothing = splat(0.0)
+    for channel in range(channels):
+        color = gather(colors, first, last, channels, channel)
+        nothing = fma(color, splat(0.0), nothing)
+        scatter(rows, first, stride, at_.COLOR + channel, color)
+    for channel in range(channels, padded_channels(channels)):
+        scatter(rows, first, stride, at_.COLOR + channel, splat(0.0))
+    return nothing
 
 
 @njit
@@ -131,10 +170,10 @@ def tile_span(low: Any, high: Any, tiles: int, drawn: Any, spans: Any, column: i
 
 @njit
 def project_block(
-    first: int, last: int, means: Any, quaternions: Any, scales: Any, opacities: Any, table: Any,
-    rows: Any, stride: int, depths: Any, tiles_x: int, tiles_y: int, spans: Any,
+    first: int, last: int, means: Any, quaternions: Any, scales: Any, opacities: Any, colors: Any, channels: int,
+    table: Any, rows: Any, stride: int, depths: Any, tiles_x: int, tiles_y: int, spans: Any,
 ) -> None:
-    """Fills the geometry columns of LANES rows, their depths, and each box's tiles (x, end, y, end) in ``spans``."""
+    """Fills LANES rows, their depths, and each box's tiles (x, end, y, end) in ``spans``."""
     x, y, z = to_camera(means, first, last, table)
     inverse_z = splat(1.0) / z
     mean_x = fma(cam(table, at_.FX), x * inverse_z, cam(table, at_.CX))
@@ -143,30 +182,38 @@ def project_block(
     slope_y = clamp(y * inverse_z, cam(table, at_.MIN_Y), cam(table, at_.MAX_Y))
     row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
 
-    qw, qx, qy, qz, _ = unit_quaternion(quaternions, first, last)
+    qw, qx, qy, qz, _, length = unit_quaternion(quaternions, first, last)
     u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
-    s_0, s_1, s_2 = columns(scales, first, last)
+    raw = columns(scales, first, last)
+    s_0, s_1, s_2 = clamped(raw)
     m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
-    a, b, c, determinant = covariance(m_x, m_y, cam(table, at_.BLUR))
+    # Lengths are in units of ``unit`` pixels from here to where it comes back in.
+    m_x, m_y, per_unit, unit = moderate(m_x, m_y)
+    a, b, c, determinant = covariance(m_x, m_y, cam(table, at_.BLUR) * per_unit * per_unit)
 
     opacity = gather(opacities, first, last, 1, 0)
     k = log2(maximum(opacity, splat(1e-30)))
     reach = maximum(k - cam(table, at_.LOG_ALPHA_MIN), splat(0.0))
     slack = splat(1.0002)
-    half_x = fma(sqrt(reach * a) * splat(1.0 / WHITEN), slack, splat(0.01))
-    half_y = fma(sqrt(reach * c) * splat(1.0 / WHITEN), slack, splat(0.01))
+    half_x = fma(sqrt(reach * a) * splat(1.0 / WHITEN) * unit, slack, splat(0.01))
+    half_y = fma(sqrt(reach * c) * splat(1.0 / WHITEN) * unit, slack, splat(0.01))
 
-    # Comparisons are false for NaN, so this refuses whatever is not finite.
-    huge = splat(1e18)
+    # A value times zero is NaN where the value is not finite, and comparisons are false for NaN.
+    zero = splat(0.0)
+    nothing = copy_colors(colors, first, last, channels, rows, stride)
+    nothing = fma(x, zero, fma(y, zero, fma(z, zero, fma(length, zero, fma(opacity, zero, nothing)))))
+    nothing = fma(raw[0], zero, fma(raw[1], zero, fma(raw[2], zero, nothing)))
+    huge = splat(1e30)
     drawn = (z >= cam(table, at_.NEAR)) & (opacity >= cam(table, at_.ALPHA_MIN))
     drawn = drawn & (determinant > splat(1e-30)) & (half_x < huge) & (half_y < huge) & (determinant < splat(1e36))
+    drawn = drawn & (nothing <= splat(0.0))
     drawn = drawn & (mean_x + half_x > splat(0.0)) & (mean_x - half_x < cam(table, at_.WIDTH))
     drawn = drawn & (mean_y + half_y > splat(0.0)) & (mean_y - half_y < cam(table, at_.HEIGHT))
 
     tile_span(mean_x - half_x, mean_x + half_x, tiles_x, drawn, spans, 0)
     tile_span(mean_y - half_y, mean_y + half_y, tiles_y, drawn, spans, 2)
-    r = splat(WHITEN) / sqrt(a)
-    p = splat(WHITEN) * sqrt(a / determinant)
+    r = splat(WHITEN) / sqrt(a) * per_unit
+    p = splat(WHITEN) * sqrt(a / determinant) * per_unit
     inverse_ac = splat(1.0) / (sqrt(a) * sqrt(c))
     scatter(rows, first, stride, at_.MEAN_X, mean_x)
     scatter(rows, first, stride, at_.MEAN_Y, mean_y)
@@ -200,7 +247,7 @@ def project(
         tile_counts: (CHUNKS, tiles) int32, zero, out: splats of the chunk that touch the tile.
         pair_counts: (CHUNKS,) int64, out: the sum over tiles.
     """
-    count, padded = opacities.size, padded_channels(channels)
+    count = opacities.size
     spans = np.zeros(4 * LANES, np.float32)
     rank = enlist(counter)
     while True:
@@ -211,19 +258,15 @@ def project(
         counts, pairs = tile_counts[chunk], 0
         for first in range(start, end, LANES):
             project_block(
-                first, count - 1, means, quaternions, scales, opacities, table,
+                first, count - 1, means, quaternions, scales, opacities, colors, channels, table,
                 rows, stride, depths, tiles_x, tiles_y, spans,
             )  # fmt: skip
             for i in range(first, min(first + LANES, end)):
                 row = i * stride
-                for channel in range(channels):
-                    put(rows, row + at_.COLOR + channel, at(colors, i * channels + channel))
-                for channel in range(channels, padded):
-                    put(rows, row + at_.COLOR + channel, np.float32(0.0))
                 put(means2d, 2 * i, at(rows, row + at_.MEAN_X))
                 put(means2d, 2 * i + 1, at(rows, row + at_.MEAN_Y))
                 radius = max(at(rows, row + at_.HALF_X), at(rows, row + at_.HALF_Y))
-                put(radii, i, np.int32(min(np.ceil(radius), np.float32(1e9))))
+                put(radii, i, np.int32(min(np.ceil(radius), np.float32(2**30))))
                 place = 4 * (i - first)
                 x, x_end = np.int64(at(spans, place)), np.int64(at(spans, place + 1))
                 y, y_end = np.int64(at(spans, place + 2)), np.int64(at(spans, place + 3))
@@ -257,9 +300,10 @@ def pull_back_block(
     slope_x = clamp(tangent_x, cam(table, at_.MIN_X), cam(table, at_.MAX_X))
     slope_y = clamp(tangent_y, cam(table, at_.MIN_Y), cam(table, at_.MAX_Y))
     row_x, row_y = view_rows(slope_x, slope_y, inverse_z, table)
-    qw, qx, qy, qz, inverse_length = unit_quaternion(quaternions, first, last)
+    qw, qx, qy, qz, inverse_length, _ = unit_quaternion(quaternions, first, last)
     u_x, u_y = rotate_rows(row_x, qw, qx, qy, qz), rotate_rows(row_y, qw, qx, qy, qz)
-    s_0, s_1, s_2 = columns(scales, first, last)
+    raw = columns(scales, first, last)
+    s_0, s_1, s_2 = clamped(raw)
     m_x, m_y = (u_x[0] * s_0, u_x[1] * s_1, u_x[2] * s_2), (u_y[0] * s_0, u_y[1] * s_1, u_y[2] * s_2)
 
     r, p = gather(rows, first, last, stride, at_.R), gather(rows, first, last, stride, at_.P)
@@ -284,9 +328,11 @@ def pull_back_block(
 
     zero = splat(0.0)
     scatter(g_opacities, first, 1, 0, select(drawn, h_1 / gather(opacities, first, last, 1, 0), zero))
-    scatter(g_scales, first, 3, 0, select(drawn, fma(g_m_x[0], u_x[0], g_m_y[0] * u_y[0]), zero))
-    scatter(g_scales, first, 3, 1, select(drawn, fma(g_m_x[1], u_x[1], g_m_y[1] * u_y[1]), zero))
-    scatter(g_scales, first, 3, 2, select(drawn, fma(g_m_x[2], u_x[2], g_m_y[2] * u_y[2]), zero))
+    bound = splat(MAX_SCALE)
+    free_0, free_1, free_2 = absolute(raw[0]) <= bound, absolute(raw[1]) <= bound, absolute(raw[2]) <= bound
+    scatter(g_scales, first, 3, 0, select(drawn & free_0, fma(g_m_x[0], u_x[0], g_m_y[0] * u_y[0]), zero))
+    scatter(g_scales, first, 3, 1, select(drawn & free_1, fma(g_m_x[1], u_x[1], g_m_y[1] * u_y[1]), zero))
+    scatter(g_scales, first, 3, 2, select(drawn & free_2, fma(g_m_x[2], u_x[2], g_m_y[2] * u_y[2]), zero))
     scatter(g_means2d, first, 2, 0, select(drawn, g_x, zero))
     scatter(g_means2d, first, 2, 1, select(drawn, g_y, zero))
 

@@ -1,7 +1,8 @@
 """The definition of our rasterizer: slow, plain, differentiable torch, in any float type and on any device.
 
 Perspective EWA splatting (Zwicker et al. 2001; Kerbl et al. 2023) with gsplat's conventions. The fast
-backends are tested against this file; memory is O(M x pixels), so keep both small.
+backends are tested against this file; memory is O(M x pixels), so keep both small. In float64 it is exact for splats
+up to some 1e6 times as long as wide: the determinant of a longer one's covariance cancels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..camera import Camera
 from ..gaussians import Gaussians
-from .types import RasterSettings, Render
+from .types import MAX_SCALE, RasterSettings, Render
 
 
 def render_reference(
@@ -24,7 +25,7 @@ def render_reference(
     local = gaussians.means @ matrix[:3, :3].T + matrix[:3, 3]  # (M, 3)
     depth = local[:, 2]
     drawable = (depth >= settings.near) & (gaussians.opacities >= settings.alpha_min)
-    drawable &= torch.isfinite(local).all(1)
+    drawable &= torch.isfinite(local).all(1) & all_finite(gaussians)
     kept = drawable.nonzero()[:, 0]
     kept = kept[torch.sort(depth[kept], stable=True).indices]  # front to back, ties by index
 
@@ -48,13 +49,21 @@ def render_reference(
     return Render(image, 1.0 - transmittance, means2d, radii, summed)
 
 
+def all_finite(gaussians: Gaussians) -> Tensor:
+    """(M,) bool: no value of the primitive is infinite or NaN."""
+    columns = torch.column_stack(list(vars(gaussians).values()))
+    return torch.isfinite(columns).all(1)
+
+
 def rotation_matrices(quaternions: Tensor) -> Tensor:
-    """(M, 4) wxyz of any length to (M, 3, 3). A zero quaternion is the identity, without a gradient."""
-    squared = (quaternions * quaternions).sum(1, keepdim=True)
+    """(M, 4) wxyz of any length to (M, 3, 3). A zero quaternion (under 1e-12) is the identity, without a gradient."""
+    largest = quaternions.detach().abs().amax(1, keepdim=True)
+    scaled = quaternions / torch.where(largest > 0, largest, 1.0)  # squares of the longest would overflow
+    squared = (scaled * scaled).sum(1, keepdim=True)
     identity = torch.zeros_like(quaternions)
     identity[:, 0] = 1.0
-    is_zero = squared < 1e-24
-    unit = torch.where(is_zero, identity, quaternions * torch.where(is_zero, 1.0, squared).rsqrt())
+    is_zero = largest * squared.sqrt() < 1e-12
+    unit = torch.where(is_zero, identity, scaled * torch.where(is_zero, 1.0, squared).rsqrt())
     w, x, y, z = unit.unbind(1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], 1),
@@ -65,8 +74,8 @@ def rotation_matrices(quaternions: Tensor) -> Tensor:
 
 
 def world_covariance(quaternions: Tensor, scales: Tensor) -> Tensor:
-    """R diag(s^2) R^T, (M, 3, 3)."""
-    factor = rotation_matrices(quaternions) * scales[:, None, :]
+    """R diag(s^2) R^T, (M, 3, 3), s at most ``MAX_SCALE``."""
+    factor = rotation_matrices(quaternions) * scales.clamp(-MAX_SCALE, MAX_SCALE)[:, None, :]
     return factor @ factor.transpose(1, 2)
 
 

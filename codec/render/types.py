@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+# Larger scales count as this, normalised units. It is far beyond any scene, and squares of it still fit into float32.
+MAX_SCALE = 1e10
+
 
 @dataclass(frozen=True)
 class RasterSettings:

@@ -75,7 +75,8 @@ class _L1Dssim(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None, None, None
+        # A step of one view pulls back exactly one: a pass over the image saved.
+        return gradient if float(upstream) == 1.0 else upstream * gradient, None, None, None
 
 
 def l1_dssim_torch(image: Tensor, target: Tensor, weight: float, pixel_weights: Tensor | None) -> Tensor:

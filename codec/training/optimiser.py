@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..entropy import MultiDimensionEntropyModel
 from ..model import AnchorModel
+from .adam import Adam
 from .camera_colors import CameraColors
 from .config import TrainingConfig
 
@@ -14,7 +15,7 @@ ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
 
 
 class AnchorOptimiser:
-    """torch's fused Adam, one group per kind of parameter; all rates decay together, late in the run.
+    """Adam, one group per kind of parameter; all rates decay together, late in the run.
 
     Args:
         model: its anchor tensors and networks are optimised.
@@ -51,7 +52,7 @@ class AnchorOptimiser:
             "camera_colors": ([] if colors is None else list(colors.parameters()), config.lr_camera_colors),
         }
         groups += [{"params": ps, "lr": lr, "name": name} for name, (ps, lr) in networks.items() if ps]
-        self.adam = torch.optim.Adam(groups, eps=1e-15, betas=(0.9, 0.99), fused=True)
+        self.adam = Adam(groups, eps=1e-15, betas=(0.9, 0.99), fused=True)
         self.initial = [group["lr"] for group in self.adam.param_groups]
         self.frozen: set[str] = set()
 

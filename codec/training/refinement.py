@@ -37,7 +37,9 @@ class Significance:
             half_size: half of the image's longer side in pixels; makes the gradient independent of resolution.
         """
         share = weights if self.weighted else (weights > 0).float()
-        self.gradient.add_(share * mean2d_gradient.norm(dim=1), alpha=half_size)
+        x, y = mean2d_gradient.unbind(1)
+        length = torch.addcmul(x * x, y, y).sqrt_()  # a third of the time of norm(dim=1)
+        self.gradient.add_(share * length, alpha=half_size)
         self.weight.add_(weights)
         if not self.weighted:
             self.seen.add_(share)

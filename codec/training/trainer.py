@@ -247,6 +247,8 @@ class Trainer:
         features = self._drop_chunks(features, progress)
         primitives = self.model.predict(features)
         gaussians = self.model.deform(features, primitives, frames[0].time)
+        if not _finite(gaussians):
+            self._stop_not_finite()
         drawn = [self._draw(gaussians, frame, downscale) for frame in frames]
         shown = [self._seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
@@ -587,6 +589,14 @@ class Trainer:
         if self.frozen:
             self.model.positions.requires_grad_(False)
             self.optimiser.frozen.add("positions")
+
+
+def _finite(gaussians: Gaussians) -> bool:
+    """Whether all values are: a rasterizer leaves out what is not, and the loss would not tell.
+
+    By sums, which are finite as long as their terms are, and cost a tenth of looking at each value.
+    """
+    return bool(torch.isfinite(torch.stack([value.detach().sum() for value in vars(gaussians).values()])).all())
 
 
 def entropy_config(config: TrainingConfig) -> EntropyConfig:

@@ -119,7 +119,7 @@ def test_what_is_not_finite_is_not_drawn_and_gets_no_gradient() -> None:
     values["means"][0] = torch.nan
     values["means"][1, 0] = torch.inf
     values["scales"][2] = torch.nan
-    values["scales"][3] = 1e30
+    values["scales"][3] = torch.inf
     values["quaternions"][4] = torch.nan
     upstream = upstream_of(camera, 3, torch.ones(camera.height, camera.width, dtype=torch.bool))
     drawn, gradients = draw(values, camera, "cpu", torch.float32, upstream)

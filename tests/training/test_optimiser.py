@@ -10,7 +10,7 @@ from adcgs.entropy import EntropyConfig, MultiDimensionEntropyModel
 from adcgs.features import Features
 from adcgs.model import AnchorModel, ModelConfig
 from adcgs.training import TrainingConfig
-from adcgs.training.optimiser import AnchorOptimiser
+from adcgs.training.optimiser import ANCHOR_TENSORS, AnchorOptimiser
 
 MODEL = ModelConfig(primitives=2, reference_dim=4, residual_dim=4, prediction_width=8, deformation_width=8, knots=4)
 CONFIG = replace(
@@ -45,3 +45,24 @@ def test_a_step_uses_the_rates_of_its_moment_and_none_for_what_is_frozen() -> No
     assert rates["f_v"] == pytest.approx(0.1 * CONFIG.lr_features * CONFIG.lr_scale)
     assert not it.model.positions.any()
     torch.testing.assert_close(it.model.f_v.detach(), torch.full((3, 4), -rates["f_v"]))
+
+
+def test_moments_follow_anchors_that_go_and_come() -> None:
+    it = optimiser()
+    for _ in range(3):
+        for parameter in it.model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+        it.step(0.1)
+    before = {key: value.clone() for key, value in it.adam.state[it.model.f_v].items()}
+    it.select(torch.tensor([2, 0]))
+    rows = {name: torch.zeros(1, *getattr(it.model, name).shape[1:]) for name in ANCHOR_TENSORS}
+    it.append(rows)
+    after = it.adam.state[it.model.f_v]
+    assert after["step"] == before["step"] == 3
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert torch.equal(after[name], torch.cat([before[name][[2, 0]], torch.zeros(1, 4)]))
+    for parameter in it.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    it.step(0.1)
+    assert it.adam.state[it.model.f_v]["step"] == 4
+    assert it.model.f_v[2].abs().min() > 0

@@ -146,6 +146,20 @@ def test_a_nan_names_tensor_and_iteration_and_keeps_the_last_checkpoint(
     assert Trainer.from_checkpoint(scene, state).iteration == iteration
 
 
+@pytest.mark.parametrize("name", ["positions", "f_v", "f_g", "sigma"])
+def test_one_nan_in_any_anchor_tensor_stops_the_very_next_step(scene: Scene, name: str) -> None:
+    trainer = Trainer(scene, TINY)
+
+    def poison(status: Status) -> None:
+        if status.iteration == 2:
+            with torch.no_grad():
+                getattr(trainer.model, name).view(-1)[4] = torch.nan
+
+    with pytest.raises(TrainingError, match=f"tensor '{name}' is not finite at iteration 2") as error:
+        trainer.train(poison, report_every=0.0)
+    assert error.value.code == "not-finite"
+
+
 def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, tmp_path: Path) -> None:
     state = tmp_path / "state.checkpoint"
     Trainer(scene, TINY, state).save()
