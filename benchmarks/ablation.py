@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
@@ -59,13 +59,13 @@ class Variant:
         name: in files and on the command line.
         title: in the table.
         changes: ``--set`` arguments.
-        fixed_cameras: it means something before fixed cameras alone.
+        cameras: before which it means something.
     """
 
     name: str
     title: str
     changes: tuple[str, ...] = ()
-    fixed_cameras: bool = False
+    cameras: Literal["all", "fixed", "moving"] = "all"
 
 
 _NO_RATE = ("hyperprior=false", "adaptive_step=false")  # and lambda 0, see `arguments`
@@ -89,7 +89,8 @@ SWITCHES = (
     Variant("decay", "learning rates decay from the start", ("lr_hold=0",)),
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
-    Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), fixed_cameras=True),
+    Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), "fixed"),
+    Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), "moving"),
 )
 # Made from the full method's file, without training.
 INT8 = Variant("int8", "networks in 8 bits")
@@ -164,7 +165,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _applies(variant: Variant, settings: Settings) -> bool:
-    return not variant.fixed_cameras or detect_layout(Path(settings.capture)) in FIXED_CAMERAS
+    kind = "fixed" if detect_layout(Path(settings.capture)) in FIXED_CAMERAS else "moving"
+    return variant.cameras in ("all", kind)
 
 
 def arguments(variant: Variant, seed: int) -> list[str]:

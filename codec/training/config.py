@@ -19,6 +19,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "grow_spacing": (1e-4, 1.0),
     "chunk_dropout": (0, 1),
     "ssim_weight": _SHARE,
+    "rigidity": (0.0, 1e3),
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
     "refine_every": _COUNT,
@@ -61,6 +62,8 @@ class TrainingConfig:
     hyperprior: bool = True  # f_v is coded on eta; without it on one mean and deviation per channel
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
     rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
+
+    rigidity: float = 0.03  # weight of what keeps neighbours at their distance, for captures with one view an instant
 
     # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
     chunk_dropout: float = 0.05

@@ -31,6 +31,7 @@ from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
 from .refinement import Significance, grow, prunable
+from .rigidity import Rigidity
 from .steering import Steering
 
 # lambda multiplies the rate in units of this many bits: lambdas from 1e-4 to 1e-2 then span the useful trades.
@@ -108,6 +109,8 @@ class Trainer:
         self._instants: dict[float, list[Frame]] = {}
         for frame in self.frames:
             self._instants.setdefault(frame.time, []).append(frame)
+        moves = config.model.coarse and config.rigidity > 0
+        self.rigidity = Rigidity() if moves and len(self._instants) == len(self.frames) else None
         self._started = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
@@ -253,6 +256,9 @@ class Trainer:
         shown = [self._seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
+        if self.rigidity is not None:
+            places = self.model.positions, primitives.offsets, gaussians.means
+            loss = loss + config.rigidity * self.rigidity.penalty(*places, self.iteration)
         if rate is not None:
             self.knows_rate = True
             if self.steering is not None:
@@ -413,7 +419,12 @@ class Trainer:
             self.optimiser.select(keep)
         if len(new["positions"]):
             self.optimiser.append(new)
+        self._anchors_changed()
+
+    def _anchors_changed(self) -> None:
         self.significance = self._new_significance()
+        if self.rigidity is not None:
+            self.rigidity.forget()
 
     def _new_significance(self) -> Significance:
         config = self.config
@@ -430,7 +441,7 @@ class Trainer:
             self.model.positions.copy_(grid.positions)
         self.model.positions.requires_grad_(False)
         self.optimiser.frozen.add("positions")
-        self.significance = self._new_significance()
+        self._anchors_changed()
         self.frozen = True
 
     def _grid(self) -> Grid:
@@ -499,6 +510,8 @@ class Trainer:
         tensors |= {f"steps.{k}": v for k, v in self.entropy.steps_state().items()}
         tensors |= {f"adam.{k}": v for k, v in self.optimiser.state().items()}
         tensors |= {f"significance.{k}": v for k, v in self.significance.state().items()}
+        if self.rigidity is not None:
+            tensors |= {f"rigidity.{k}": v for k, v in self.rigidity.state().items()}
         tensors["origin"] = self.origin
         if self.colors is not None:
             tensors |= {f"colors.{k}": v for k, v in self.colors.state_dict().items()}
@@ -572,6 +585,8 @@ class Trainer:
             self.entropy.load_steps_state(section(tensors, "steps"))
             self.optimiser.load_state(section(tensors, "adam"))
             self.significance.load_state(section(tensors, "significance"))
+            if self.rigidity is not None:
+                self.rigidity.load_state(section(tensors, "rigidity"), len(self.model.positions))
             self.origin = tensors["origin"].clone()
             self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
             self.error, self.knows_rate = float(meta["error"]), bool(meta["knows_rate"])
