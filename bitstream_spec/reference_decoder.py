@@ -16,7 +16,6 @@ import math
 import re
 import struct
 import sys
-import unicodedata
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -130,8 +129,13 @@ class Reader:
             self.refuse("trailing-garbage", f"{len(self.data)} bytes are left over")
 
 
+UNPRINTABLE = [(0x00, 0x1F), (0x7F, 0xA0), (0xAD, 0xAD), (0x61C, 0x61C), (0x1680, 0x1680), (0x180E, 0x180E),
+    (0x2000, 0x200F), (0x2028, 0x202F), (0x205F, 0x206F), (0x3000, 0x3000), (0xD800, 0xF8FF), (0xFEFF, 0xFEFF),
+    (0xFFF0, 0xFFFB), (0xFFFE, 0xFFFF), (0xE0000, 0xE007F), (0xF0000, 0x10FFFF)]  # fmt: skip
+
+
 def printable(text: str) -> bool:
-    return all(letter == " " or unicodedata.category(letter)[0] not in "CZ" for letter in text)
+    return not any(low <= ord(letter) <= high for letter in text for low, high in UNPRINTABLE)
 
 
 # -------------------------------------------------------------------------------------------------- SPEC 2: container

@@ -11,6 +11,7 @@ import math
 import struct
 
 from ..errors import BitstreamError
+from .printable import is_printable
 
 MAX_VARINT = (1 << 64) - 1
 _VARINT_BYTES = 10
@@ -107,7 +108,7 @@ class Cursor:
             value = bytes(self.take(length, field)).decode("utf-8")
         except UnicodeDecodeError:
             raise self.fail("bad-name", field, "is not UTF-8") from None
-        if not value or not value.isprintable():
+        if not value or not is_printable(value):
             raise self.fail("bad-name", field, "is empty or holds control characters")
         return value
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from .columns import pack_column, read_column
 from .cursor import Cursor, varint
+from .printable import replace_unprintable
 
 MAX_NAME = 255
 _MAX_DIGITS = 9
@@ -31,8 +32,8 @@ def safe_name(name: str) -> str:
     Names become file names in the decoder's output, which may be another system's: printable, relative, no
     ``..``, none of ``\\ : * ? " < > |``, at most 255 bytes.
     """
-    printable = "".join(letter if letter.isprintable() else "_" for letter in name)
-    parts = [part for part in _FORBIDDEN.sub("_", printable).split("/") if part not in ("", ".", "..")]
+    printable = _FORBIDDEN.sub("_", replace_unprintable(name))
+    parts = [part for part in printable.split("/") if part not in ("", ".", "..")]
     short = "/".join(parts).encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore")
     return short.rstrip("/") or "view"
 
