@@ -4,7 +4,7 @@ What playing the scene would take with the format that static splats are passed 
 total bytes over the clip's frames, and PSNR on held-out views drawn from what was read back. Positions get 16 bits
 after the point, since a scene here has unit size (SPZ's default of 12 is meant for metres).
 
-Needs the package gsply (``pip install gsply``), a writer and reader of Niantic's SPZ.
+Needs the package gsply (the extra ``spz``), a writer and reader of Niantic's SPZ.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
     if not available():
-        sys.exit("error: SPZ needs the package gsply: pip install gsply")
+        sys.exit("error: SPZ needs the package gsply: pip install 'adcgs[spz]'")
     rows = compare(options.scene, options.files)
     print(markdown(rows, COLUMNS))
     if options.output:
