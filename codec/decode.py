@@ -6,6 +6,8 @@ Needs the file alone; imports neither the training nor the capture rooms.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +122,7 @@ def open_scene(
     use_threads(threads)
     check_device(device)
     path = Path(path)
-    with Container.open(path, allow_partial=allow_partial) as container:
+    with _naming(path), Container.open(path, allow_partial=allow_partial) as container:
         header = read_header(container)
         config, entropy = configurations(header)
         arrays = unpack_arrays(container.read("networks"), network_shapes(config))
@@ -141,7 +143,7 @@ def decoded_digest(path: str | Path) -> str:
 
     All sections are read, so a file with a wrong checksum anywhere is refused.
     """
-    with Container.open(path) as container:
+    with _naming(path), Container.open(path) as container:
         for name in container.names:  # what the digest does not cover has its checksum at least
             container.read(name)
         header = read_header(container)
@@ -149,6 +151,17 @@ def decoded_digest(path: str | Path) -> str:
         grid, decoded = _read_anchors(container, header, entropy)
     positions = np.ascontiguousarray(grid, dtype="<u4").tobytes()
     return hashlib.sha256(positions + bytes.fromhex(decoded.digest())).hexdigest()
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Sections do not know whose they are: their refusals get the file's name."""
+    try:
+        yield
+    except BitstreamError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise BitstreamError(error.code, f"{path}: {error}") from error
 
 
 def _read_anchors(
