@@ -29,7 +29,7 @@ def render(
 
     Args:
         gaussians: M >= 0 primitives with 1 to 8 colour channels, float32 (the reference: any float type).
-            A primitive with any value that is not finite, a colour too, is left out: it is not drawn, and its
+            On a CPU a primitive with any value that is not finite, a colour too, is left out: it is not drawn, and its
             gradients are zero. A quaternion may have any length, zero is the identity. Scales beyond
             ``types.MAX_SCALE`` count as that, without a gradient.
         camera: the view, in the same space as the means.
