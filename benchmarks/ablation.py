@@ -59,12 +59,14 @@ class Variant:
         name: in files and on the command line.
         title: in the table.
         changes: ``--set`` arguments.
+        options: other arguments of adcgs-encode.
         cameras: before which it means something.
     """
 
     name: str
     title: str
     changes: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     cameras: Literal["all", "fixed", "moving"] = "all"
 
 
@@ -89,8 +91,10 @@ SWITCHES = (
     Variant("decay", "learning rates decay from the start", ("lr_hold=0",)),
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
-    Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), "fixed"),
-    Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), "moving"),
+    Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
+    Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
+    Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), cameras="moving"),
+    Variant("needles", "primitives as long and thin as they like", ("needles=0",), cameras="moving"),
 )
 # Made from the full method's file, without training.
 INT8 = Variant("int8", "networks in 8 bits")
@@ -173,7 +177,7 @@ def arguments(variant: Variant, seed: int) -> list[str]:
     """What adcgs-encode is told for a row."""
     given = [word for change in variant.changes for word in ("--set", change)]
     no_rate = ["--lambda", "0"] if set(_NO_RATE) <= set(variant.changes) else []
-    return [*given, *no_rate, "--seed", str(seed)]
+    return [*given, *variant.options, *no_rate, "--seed", str(seed)]
 
 
 def run(settings: Settings, variant: Variant, seed: int, output: Path, force: bool) -> Row:

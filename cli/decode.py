@@ -46,7 +46,7 @@ Examples:
 @click.option(
     "--scene-colors",
     is_flag=True,
-    help="Show the capture's cameras in the scene's colours, not in their own (files of --camera-colors).",
+    help="Show the capture's cameras in the scene's colours, not in their own (files that have these).",
 )
 @click.option("--partial", is_flag=True, help="Accept a file that was cut: render what its complete sections give.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")

@@ -63,10 +63,11 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option("--max-anchors", type=int, help="Anchor budget.")
 @click.option("--voxel", type=float, help="Step of the position grid, in the scene's unit.  [default: by its effect]")
 @click.option(
-    "--camera-colors",
-    is_flag=True,
+    "--camera-colors/--no-camera-colors",
+    default=None,
     help="Learn how each fixed camera's exposure and white balance differ from the scene's colours, which are the "
-    "cameras' mean. The file shows its known cameras in their own colours, new views in the scene's.",
+    "cameras' mean. The file shows its known cameras in their own colours, new views in the scene's.  "
+    "[default: with four fixed cameras or more]",
 )
 @click.option(
     "--weights",
@@ -127,7 +128,7 @@ def main(
     target_psnr: float | None,
     max_anchors: int | None,
     voxel: float | None,
-    camera_colors: bool,
+    camera_colors: bool | None,
     weights: Literal["fp32", "fp16", "int8"],
     coder: str,
     downscale: float,
@@ -174,7 +175,7 @@ def main(
         "target_bytes": target_bytes,
         "target_psnr": target_psnr,
         "target_weights": weights if target_bytes else None,
-        "camera_colors": camera_colors or None,
+        "camera_colors": camera_colors,
         "max_anchors": max_anchors,
         "voxel": voxel,
         "seed": seed,
@@ -306,7 +307,7 @@ def _check_resumed(
         option = _OPTION_OF.get(name, "--" + name.replace("_", "-"))
         if name == "preset":
             raise OptionError("bad-option", f"{option} {value}: the run {what} has its settings; leave it out")
-        had = getattr(trainer.config, name)
+        had = trainer.colors is not None if name == "camera_colors" else getattr(trainer.config, name)
         if value != had:
             problem = f"{option} {value} contradicts the run {what}, which has {had}; leave it out"
             raise OptionError("bad-option", problem)

@@ -20,6 +20,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "chunk_dropout": (0, 1),
     "ssim_weight": _SHARE,
     "rigidity": (0.0, 1e3),
+    "needles": (0.0, 1e3),
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
     "refine_every": _COUNT,
@@ -63,7 +64,9 @@ class TrainingConfig:
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
     rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
 
-    rigidity: float = 0.03  # weight of what keeps neighbours at their distance, for captures with one view an instant
+    # Weights of what holds captures together that have one view an instant
+    rigidity: float = 0.03  # neighbours keep their distance, see rigidity.py
+    needles: float = 0.02  # primitives are not long and thin, see needles.py
 
     # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
     chunk_dropout: float = 0.05
@@ -74,7 +77,8 @@ class TrainingConfig:
     target_weights: Literal["fp32", "fp16", "int8"] = "fp32"  # how the networks will be stored
     steer_from: float = 0.35  # the first bits fall fast, whatever lambda is
 
-    camera_colors: bool = False  # an affine colour per fixed camera, see camera_colors.py
+    # An affine colour per fixed camera, see camera_colors.py. None: where enough of them are fixed to have a mean.
+    camera_colors: bool | None = None
     lr_camera_colors: float = 2e-3
 
     # Phases

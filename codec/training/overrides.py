@@ -20,7 +20,7 @@ _OPTIONS = {
     "rate_lambda": "--lambda",
     "max_anchors": "--max-anchors",
     "voxel": "--voxel",
-    "camera_colors": "--camera-colors",
+    "camera_colors": "--camera-colors or --no-camera-colors",
     "target_bytes": "--target-size",
     "target_psnr": "--target-psnr",
     "target_weights": "--weights",

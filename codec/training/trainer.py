@@ -29,6 +29,7 @@ from .grid import VOXELS, Grid, choose_grid, on_grid, snap
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
+from .needles import needle_penalty
 from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
@@ -38,6 +39,9 @@ from .steering import Steering
 RATE_UNIT = 1e6
 # Length of the running mean of the shown PSNR, in steps.
 _SMOOTHING = 50
+# Fixed cameras from which on their colours are told apart without being asked for: the mean of fewer says little about
+# what another camera would see.
+_RIG = 4
 # Training views, evenly spread, over which the voxel of the position grid is chosen.
 _GRID_VIEWS = 8
 
@@ -109,8 +113,9 @@ class Trainer:
         self._instants: dict[float, list[Frame]] = {}
         for frame in self.frames:
             self._instants.setdefault(frame.time, []).append(frame)
+        self.one_view = len(self._instants) == len(self.frames)  # an instant
         moves = config.model.coarse and config.rigidity > 0
-        self.rigidity = Rigidity() if moves and len(self._instants) == len(self.frames) else None
+        self.rigidity = Rigidity() if moves and self.one_view else None
         self._started = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
@@ -256,6 +261,8 @@ class Trainer:
         shown = [self._seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
+        if self.one_view and config.needles > 0:
+            loss = loss + config.needles * needle_penalty(primitives.log_scales)
         if self.rigidity is not None:
             places = self.model.positions, primitives.offsets, gaussians.means
             loss = loss + config.rigidity * self.rigidity.penalty(*places, self.iteration)
@@ -289,9 +296,12 @@ class Trainer:
         return render(gaussians, camera, background, self.raster), target
 
     def _new_colors(self) -> CameraColors | None:
-        if not self.config.camera_colors:
+        asked = self.config.camera_colors
+        if asked is False:
             return None
         colors = CameraColors(frame.camera_id for frame in self.frames)
+        if asked is None and len(colors.index) < _RIG:
+            return None
         if len(colors.index) < 2:
             problem = f"{self.scene.root}: --camera-colors needs two fixed cameras or more; leave it out"
             raise TrainingError("no-fixed-cameras", problem)

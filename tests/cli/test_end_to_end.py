@@ -164,7 +164,7 @@ def test_a_target_size_is_met_and_said(balls: Path, tmp_path: Path) -> None:
 def test_a_stored_run_refuses_options_that_contradict_it(balls: Path, tmp_path: Path) -> None:
     first = run("encode", balls, "-o", "a.adc", *ENCODE, "--keep-checkpoint", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    options = (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"], ["--voxel", "0.01"])
+    options = (["--seed", "77"], ["--preset", "best"], ["--lambda", "0.5"], ["--voxel", "0.01"], ["--camera-colors"])
     for option in (*options, ["--set", "model.primitives=3"]):
         for source in (["--checkpoint", "a.adc.checkpoint"], ["--resume"]):
             result = run("encode", balls, "-o", "a.adc", *source, *option, cwd=tmp_path)

@@ -106,6 +106,15 @@ def test_a_run_with_camera_colours_resumes_alike(rig: Scene, tmp_path: Path) -> 
     assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
 
 
+def test_four_fixed_cameras_are_told_apart_unasked_and_others_only_if_asked(rig: Scene, balls: Path) -> None:
+    plain = replace(TINY, mover_instants=0)
+    unasked = Trainer(rig, plain).colors
+    assert unasked is not None
+    assert set(unasked.index) == set(GAINS)
+    assert Trainer(rig, replace(plain, camera_colors=False)).colors is None
+    assert Trainer(load_scene(balls), plain).colors is None
+
+
 def test_a_capture_without_fixed_cameras_is_refused(balls: Path) -> None:
     with pytest.raises(TrainingError, match="--camera-colors") as error:
         Trainer(load_scene(balls), replace(TINY, camera_colors=True))

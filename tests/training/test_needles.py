@@ -1,0 +1,53 @@
+"""The penalty on needles: nothing for dots and discs, its formula, its gradient, and that training feels it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from adcgs.scene import load_scene
+from adcgs.training import Trainer
+from adcgs.training.needles import needle_penalty
+
+from ..captures import write_rig
+from .test_trainer import TINY
+
+
+def test_dots_discs_and_what_is_four_times_as_long_as_wide_cost_nothing() -> None:
+    log_scales = torch.tensor([[0.1, 0.1, 0.1], [1.0, 1e-6, 1.0], [0.25, 1.0, 0.01]]).log()
+    assert float(needle_penalty(log_scales)) == pytest.approx(0, abs=1e-6)
+
+
+def test_its_value_and_gradient_are_those_of_its_formula() -> None:
+    log_scales = 2 * torch.randn(7, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    terms = []
+    for row in log_scales.view(-1, 3).numpy():
+        _, middle, longest = sorted(np.exp(row))
+        terms.append(max(math.log(longest / middle / 4), 0))
+    assert np.count_nonzero(terms) > 5
+    assert float(needle_penalty(log_scales)) == pytest.approx(np.mean(terms))
+    assert torch.autograd.gradcheck(needle_penalty, (log_scales.requires_grad_(),))
+
+
+def _needles(trainer: Trainer) -> float:
+    with torch.no_grad():
+        return float(needle_penalty(trainer.model.predict(trainer.rounded()).log_scales))
+
+
+def test_a_capture_with_one_view_an_instant_gets_fewer_and_a_rig_is_left_alone(balls: Path, tmp_path: Path) -> None:
+    scene = load_scene(balls, downscale=2)
+    found = {}
+    for weight in (0.0, 10.0):
+        trainer = Trainer(scene, replace(TINY, iterations=150, needles=weight))
+        # Needles to start with: nothing that a picture asks for in so few steps.
+        with torch.no_grad():
+            trainer.model.sigma[:, 3] += math.log(20)
+        trainer.train()
+        found[weight] = _needles(trainer)
+    assert found[10.0] < 0.5 * found[0.0]
+    rig = load_scene(write_rig(tmp_path), downscale=2)
+    assert not Trainer(rig, replace(TINY, mover_instants=0)).one_view
