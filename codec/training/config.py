@@ -79,7 +79,7 @@ class TrainingConfig:
 
     # An affine colour per fixed camera, see camera_colors.py. None: where enough of them are fixed to have a mean.
     camera_colors: bool | None = None
-    lr_camera_colors: float = 2e-3
+    lr_camera_colors: float = 3e-4  # small: a step of every camera follows from one view of one of them
 
     # Phases
     resolutions: tuple[tuple[float, int], ...] = (
