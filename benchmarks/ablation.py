@@ -89,6 +89,7 @@ SWITCHES = (
     Variant("plain-gradient", "refinement by the plain gradient", ("significance_weights=false",)),
     Variant("ten-primitives", "ten primitives an anchor, not six", ("model.primitives=10",)),
     Variant("decay", "learning rates decay from the start", ("lr_hold=0",)),
+    Variant("even-rates", "learning rates do not fall with the steps", ("lr_steps=1000000000",)),
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),

@@ -110,7 +110,7 @@ class Step:
         loss.backward()
         for view in drawn:
             self.significance.add(view.mean2d_grad(), view.weights, gaussians.opacities, self.size / 2)
-        self.optimiser.step(0.5)
+        self.optimiser.step(0.5, 0)
 
     def parts(self, plain: bool, with_rate: bool) -> dict[str, Callable[[], object]]:
         """Forward and backward of every part, each on the last one's values."""
@@ -164,7 +164,7 @@ class Step:
         steps["statistics"] = lambda: self.significance.add(
             views["drawn"].mean2d_grad(), views["drawn"].weights, state["gaussians"][3], self.size / 2
         )
-        steps["adam"] = self.adam_in_torch() if plain else lambda: self.optimiser.step(0.5)
+        steps["adam"] = self.adam_in_torch() if plain else lambda: self.optimiser.step(0.5, 0)
         return steps
 
     def adam_in_torch(self) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
     "refine_every": _COUNT,
+    "lr_steps": (1, 1 << 30),
     "grow_threshold": (0.0, 1e9),
     "prune_opacity": (0.0, 1e9),
     "prune_weight": (0.0, 1e9),
@@ -105,8 +107,10 @@ class TrainingConfig:
     prune_opacity: float = 5e-3  # on the mean opacity of an anchor's most opaque primitive
     prune_weight: float = 2e-2  # on the mean blending weight of an anchor per view, in pixels
 
-    # Learning rates: constant until ``lr_hold`` of the run, then all decay exponentially to ``lr_final`` of them
+    # Learning rates: constant for ``lr_steps`` steps, then as one over the root of the step, whatever the run's length;
+    # from ``lr_hold`` of the run on all decay exponentially to ``lr_final`` of that
     lr_scale: float = 2.0
+    lr_steps: int = 1500
     lr_hold: float = 0.8
     lr_final: float = 0.02
     lr_positions: float = 5e-4
@@ -166,8 +170,12 @@ class TrainingConfig:
             raise OptionError("bad-option", "lambda is 0, which no target can be met with; leave it out")
 
     def lr_factor(self, progress: float) -> float:
-        """What share of the initial learning rates is left at ``progress`` in [0, 1] of the run."""
+        """What the end of the run, which nears with ``progress`` in [0, 1], leaves of the learning rates."""
         return float(self.lr_final ** (max(0.0, progress - self.lr_hold) / (1 - self.lr_hold)))
+
+    def lr_fall(self, iteration: int) -> float:
+        """What so many steps leave of the learning rates; long runs spend them on finer steps."""
+        return math.sqrt(self.lr_steps / max(iteration, self.lr_steps))
 
     def to_dict(self) -> dict[str, Any]:
         """For a checkpoint's JSON."""

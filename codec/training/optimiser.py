@@ -13,6 +13,9 @@ from .config import TrainingConfig
 
 ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
 
+# What follows the rest, and should not lag behind.
+_KEEP_UP = ("entropy", "camera_colors")
+
 
 class AnchorOptimiser:
     """Adam, one group per kind of parameter; all rates decay together, late in the run.
@@ -56,16 +59,19 @@ class AnchorOptimiser:
         self.initial = [group["lr"] for group in self.adam.param_groups]
         self.frozen: set[str] = set()
 
-    def step(self, progress: float) -> None:
-        """One update at ``progress`` in [0, 1] of the run; gradients are cleared."""
+    def step(self, progress: float, iteration: int) -> None:
+        """One update, the ``iteration``-th, at ``progress`` in [0, 1] of the run; gradients are cleared."""
         for group, rate in zip(self.adam.param_groups, self.initial, strict=True):
-            group["lr"] = 0.0 if group["name"] in self.frozen else rate * self.factor(group["name"], progress)
+            name = group["name"]
+            group["lr"] = 0.0 if name in self.frozen else rate * self.factor(name, progress, iteration)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
 
-    def factor(self, name: str, progress: float) -> float:
-        """What a group's rate is multiplied with at ``progress`` in [0, 1]."""
+    def factor(self, name: str, progress: float, iteration: int) -> float:
+        """What a group's rate is multiplied with at ``progress`` in [0, 1], in the ``iteration``-th step."""
         factor = self.config.lr_factor(progress)
+        if name not in _KEEP_UP:
+            factor *= self.config.lr_fall(iteration)
         return factor * self.config.coarse_decay**progress if name == "coarse" else factor
 
     def select(self, keep: Tensor) -> None:

@@ -127,7 +127,8 @@ class Steering:
         low, high = _LOG_LAMBDA
         excess = min(max(excess, -_LARGEST_EXCESS), _LARGEST_EXCESS)
         # As learning rates fall everything gets slower.
-        steps = (trainer.iteration - self._iteration) * self.config.lr_factor(progress)
+        pace = self.config.lr_factor(progress) * self.config.lr_fall(trainer.iteration)
+        steps = (trainer.iteration - self._iteration) * pace
         self._iteration = trainer.iteration
         self._integral += excess * min(steps / integral_steps, 0.5)
         self._integral = min(max(self._integral, low), high)  # it does not wind up beyond what may be used

@@ -280,7 +280,7 @@ class Trainer:
         loss.backward()
         for frame, error, (view, target) in zip(frames, errors, drawn, strict=True):
             self._track(view, error, target, gaussians, frame, len(frames))
-        self.optimiser.step(progress)
+        self.optimiser.step(progress, self.iteration)
         if self.colors is not None:
             self.colors.recentre()
         if self._refines(progress):

@@ -1,4 +1,4 @@
-"""Learning rates are held, then fall; the coarse deformation's fall all along."""
+"""Learning rates fall with the steps and at the end of a run; the coarse deformation's fall all along."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ def optimiser() -> AnchorOptimiser:
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.5, 1.0), (0.75, 0.1), (1.0, 0.01)])
 def test_rates_are_held_for_half_of_this_run_then_fall_to_a_hundredth(progress: float, factor: float) -> None:
-    assert optimiser().factor("fine", progress) == pytest.approx(factor)
+    assert optimiser().factor("fine", progress, 0) == pytest.approx(factor)
 
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.5, 0.5), (1.0, 0.01 * 0.25)])
 def test_the_coarse_deformation_falls_to_a_quarter_as_well(progress: float, factor: float) -> None:
-    assert optimiser().factor("coarse", progress) == pytest.approx(factor)
+    assert optimiser().factor("coarse", progress, 0) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("iteration", "factor"), [(0, 1.0), (1500, 1.0), (6000, 0.5), (150_000, 0.1)])
+def test_after_many_steps_rates_are_less_but_of_what_follows_the_rest(iteration: int, factor: float) -> None:
+    assert optimiser().factor("f_v", 0.2, iteration) == pytest.approx(factor)
+    assert optimiser().factor("entropy", 0.2, iteration) == 1.0
 
 
 def test_a_step_uses_the_rates_of_its_moment_and_none_for_what_is_frozen() -> None:
@@ -39,7 +45,7 @@ def test_a_step_uses_the_rates_of_its_moment_and_none_for_what_is_frozen() -> No
     it.frozen.add("positions")
     for parameter in it.model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    it.step(0.75)
+    it.step(0.75, 0)
     rates = {group["name"]: group["lr"] for group in it.adam.param_groups}
     assert rates["positions"] == 0
     assert rates["f_v"] == pytest.approx(0.1 * CONFIG.lr_features * CONFIG.lr_scale)
@@ -52,7 +58,7 @@ def test_moments_follow_anchors_that_go_and_come() -> None:
     for _ in range(3):
         for parameter in it.model.parameters():
             parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
-        it.step(0.1)
+        it.step(0.1, 0)
     before = {key: value.clone() for key, value in it.adam.state[it.model.f_v].items()}
     it.select(torch.tensor([2, 0]))
     rows = {name: torch.zeros(1, *getattr(it.model, name).shape[1:]) for name in ANCHOR_TENSORS}
@@ -63,6 +69,6 @@ def test_moments_follow_anchors_that_go_and_come() -> None:
         assert torch.equal(after[name], torch.cat([before[name][[2, 0]], torch.zeros(1, 4)]))
     for parameter in it.model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    it.step(0.1)
+    it.step(0.1, 0)
     assert it.adam.state[it.model.f_v]["step"] == 4
     assert it.model.f_v[2].abs().min() > 0
