@@ -38,6 +38,7 @@ QUALITY = [
     Column("psnr", "PSNR", ".2f"),
     Column("psnr_dynamic", "PSNR moving", ".2f"),
     Column("psnr_foreground", "PSNR foregr.", ".2f"),
+    Column("psnr_color", "PSNR, colours fitted", ".2f"),
     Column("ssim", "SSIM", ".4f"),
     Column("ms_ssim", "MS-SSIM", ".4f"),
     Column("lpips", "LPIPS", ".4f"),

@@ -22,6 +22,7 @@ _TITLES = {
     "psnr": "PSNR",
     "psnr_dynamic": "PSNR moving",
     "psnr_foreground": "PSNR fg.",
+    "psnr_color": "PSNR col.",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
     "lpips": "LPIPS",
@@ -38,8 +39,9 @@ Examples:
 \b
 PSNR moving: over the pixels that change by more than 10 % against their
 camera's temporal median, now or in a neighbouring frame; fixed cameras only.
-PSNR fg.: the foreground, where the capture's alpha is not zero. SSIM is
-plain SSIM. The capture is read at the size that FILE was made for.
+PSNR fg.: the foreground, where the capture's alpha is not zero. PSNR col.:
+after the affine colour that fits the view best, which leaves out what a
+held-out camera's exposure costs. SSIM is plain SSIM. The capture is read at the size that FILE was made for.
 """
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..scene.capture import Split
     from .perceptual import PerceptualMetric
 
-METRICS = ("psnr", "psnr_dynamic", "psnr_foreground", "ssim", "ms_ssim", "lpips", "st_lpips")
+METRICS = ("psnr", "psnr_dynamic", "psnr_foreground", "psnr_color", "ssim", "ms_ssim", "lpips", "st_lpips")
 
 FPS_INCLUDES = (
     "deformation of the anchors and primitives to the instant, projection, rasterization, waiting for the device; "
@@ -216,6 +216,7 @@ class _Scorer:
             "psnr_foreground": self._noted(
                 "psnr_foreground", lambda: metrics.psnr(image, truth, self._foreground(frame))
             ),
+            "psnr_color": metrics.psnr(metrics.with_fitted_colors(image, truth), truth),
             "ssim": self._noted("ssim", lambda: metrics.ssim(image, truth)),
             "ms_ssim": self._noted("ms_ssim", lambda: metrics.ms_ssim(image, truth)),
         }

@@ -76,6 +76,17 @@ def test_captures_with_alpha_have_a_foreground_psnr(tmp_path: Path) -> None:
     assert result.mean["psnr_foreground"] == pytest.approx(-20 * np.log10(0.6), abs=1e-3)
 
 
+def test_an_exposure_of_its_own_does_not_count_once_colours_are_fitted(tmp_path: Path) -> None:
+    def darker(time: float) -> NDArray[np.float32]:
+        return moving_square(time) * np.float32(0.8) + np.float32(0.05)
+
+    scene = FakeScene()
+    mean = run(scene, FakeDecoded(scene, tmp_path / "a.adc", darker)).mean
+    assert mean["psnr"] is not None
+    assert mean["psnr_color"] is not None
+    assert mean["psnr"] < 40 < 90 < mean["psnr_color"]
+
+
 def test_a_still_view_is_left_out_of_the_dynamic_mean(tmp_path: Path) -> None:
     def rests_then_moves(time: float) -> NDArray[np.float32]:
         return moving_square(0.0 if time < 0.7 else time)

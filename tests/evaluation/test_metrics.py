@@ -22,6 +22,19 @@ def channels_first(image: torch.Tensor) -> torch.Tensor:
     return image.permute(2, 0, 1)[None]
 
 
+def test_fitted_colors_undo_an_affine_change_and_nothing_else() -> None:
+    image, other = np.random.default_rng(4).random((2, 9, 11, 3))
+    matrix = np.array([[0.7, 0.1, 0.0], [0.0, 0.6, 0.1], [0.05, 0.0, 0.8]])
+    truth = image @ matrix.T + [0.1, 0.05, 0.0]
+    np.testing.assert_allclose(metrics.with_fitted_colors(image, truth), truth, atol=1e-12)
+    # Of what has nothing to do with the truth little is left but the truth's mean.
+    fitted = metrics.with_fitted_colors(other, truth)
+    assert np.abs(fitted - truth.mean(axis=(0, 1))).max() < 0.3
+    assert metrics.psnr(fitted, truth) > metrics.psnr(other, truth)
+    grey = np.full((4, 4, 3), 0.5)
+    np.testing.assert_allclose(metrics.with_fitted_colors(grey, truth[:4, :4]).std(axis=(0, 1)), 0, atol=1e-12)
+
+
 @pytest.mark.parametrize("offset", [0.5, 0.1, 0.003])
 def test_psnr_of_a_constant_offset_is_its_closed_form(offset: float) -> None:
     reference = np.full((7, 9, 3), 0.25, np.float32)
