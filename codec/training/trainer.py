@@ -22,15 +22,16 @@ from ..model import Primitives
 from ..render import RasterSettings, Render, render
 from ..scene import Frame, Scene
 from ..scene.movers import moving_cloud
+from . import state
 from .camera_colors import CameraColors
-from .checkpoint import load_checkpoint, save_checkpoint, section
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainingConfig
 from .grid import VOXELS, Grid, choose_grid, on_grid, snap
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .needles import needle_penalty
-from .optimiser import ANCHOR_TENSORS, AnchorOptimiser
+from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
 from .steering import Steering
@@ -515,42 +516,7 @@ class Trainer:
         """
         if self.checkpoint is None:
             raise TrainingError("no-checkpoint", "this run was given no checkpoint path")
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"entropy.{k}": v for k, v in self.entropy.state_dict().items()}
-        tensors |= {f"steps.{k}": v for k, v in self.entropy.steps_state().items()}
-        tensors |= {f"adam.{k}": v for k, v in self.optimiser.state().items()}
-        tensors |= {f"significance.{k}": v for k, v in self.significance.state().items()}
-        if self.rigidity is not None:
-            tensors |= {f"rigidity.{k}": v for k, v in self.rigidity.state().items()}
-        tensors["origin"] = self.origin
-        if self.colors is not None:
-            tensors |= {f"colors.{k}": v for k, v in self.colors.state_dict().items()}
-        if self.sealed is not None:
-            tensors["sealed"] = torch.frombuffer(bytearray(self.sealed.to_bytes()), dtype=torch.uint8)
-        meta = {
-            "config": self.config.to_dict(),
-            "iteration": self.iteration,
-            "seconds": self.seconds,
-            "frozen": self.frozen,
-            "voxel": self.voxel,
-            "error": self.error,
-            "knows_rate": self.knows_rate,
-            "steering": None if self.steering is None else self.steering.state(),
-            "adjusted": self.adjusted,
-            "scene": self._fingerprint(),
-        }
-        save_checkpoint(self.checkpoint, tensors, meta)
-
-    def _fingerprint(self) -> dict[str, Any]:
-        camera = self.frames[0].camera
-        return {
-            "layout": self.scene.layout,
-            "frames": len(self.scene.frames),
-            "width": camera.width,
-            "height": camera.height,
-            "background": [float(value) for value in self.scene.background],
-            "scale": self.scene.similarity.scale,
-        }
+        save_checkpoint(self.checkpoint, *state.of_run(self))
 
     @staticmethod
     def from_checkpoint(scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu") -> Trainer:
@@ -573,47 +539,14 @@ class Trainer:
         # Its anchors come from the checkpoint: nothing need be carved.
         trainer = Trainer(scene, replace(config, mover_instants=0), checkpoint, device)
         trainer.config = config
-        if meta.get("scene") != trainer._fingerprint():
+        if meta.get("scene") != state.capture_of(trainer):
             raise TrainingError(
                 "bad-checkpoint",
-                f"{path}: made from {meta.get('scene')}, this capture is {trainer._fingerprint()}; "
+                f"{path}: made from {meta.get('scene')}, this capture is {state.capture_of(trainer)}; "
                 "use the same capture, --downscale and --background",
             )
-        trainer._restore(path, tensors, meta)
+        state.restore(trainer, path, tensors, meta)
         return trainer
-
-    def _restore(self, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        tensors = {name: value.to(self.device) for name, value in tensors.items()}
-        try:
-            model = section(tensors, "model")
-            for name in ANCHOR_TENSORS:
-                self.optimiser.replace(name, model[name].clone())
-            self.model.load_state_dict(model)
-            self.entropy.load_state_dict(section(tensors, "entropy"))
-            if self.colors is not None:
-                self.colors.load_state_dict(section(tensors, "colors"))
-            self.entropy.load_steps_state(section(tensors, "steps"))
-            self.optimiser.load_state(section(tensors, "adam"))
-            self.significance.load_state(section(tensors, "significance"))
-            if self.rigidity is not None:
-                self.rigidity.load_state(section(tensors, "rigidity"), len(self.model.positions))
-            self.origin = tensors["origin"].clone()
-            self.iteration, self.seconds = int(meta["iteration"]), float(meta["seconds"])
-            self.error, self.knows_rate = float(meta["error"]), bool(meta["knows_rate"])
-            self.frozen, self.voxel = bool(meta["frozen"]), float(meta["voxel"])
-            self.adjusted = bool(meta["adjusted"])
-            if self.steering is not None:
-                self.steering.load_state(meta["steering"])
-            if "sealed" in tensors:
-                self.sealed = self.entropy.reopen(tensors["sealed"].cpu().numpy().tobytes())
-        except (AdcError, KeyError, RuntimeError, ValueError, TypeError) as error:
-            message = str(error).splitlines()[0]
-            raise TrainingError(
-                "bad-checkpoint", f"{path}: does not fit this scene and configuration ({message})"
-            ) from error
-        if self.frozen:
-            self.model.positions.requires_grad_(False)
-            self.optimiser.frozen.add("positions")
 
 
 def _finite(gaussians: Gaussians) -> bool:

@@ -1,0 +1,100 @@
+"""What of a run a checkpoint holds, and how a run is given it back: all that an uninterrupted run would have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import AdcError, TrainingError
+from .checkpoint import section
+from .optimiser import ANCHOR_TENSORS
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name, and the rest, which JSON can hold."""
+    tensors = {f"model.{k}": v for k, v in trainer.model.state_dict().items()}
+    tensors |= {f"entropy.{k}": v for k, v in trainer.entropy.state_dict().items()}
+    tensors |= {f"steps.{k}": v for k, v in trainer.entropy.steps_state().items()}
+    tensors |= {f"adam.{k}": v for k, v in trainer.optimiser.state().items()}
+    tensors |= {f"significance.{k}": v for k, v in trainer.significance.state().items()}
+    if trainer.rigidity is not None:
+        tensors |= {f"rigidity.{k}": v for k, v in trainer.rigidity.state().items()}
+    tensors["origin"] = trainer.origin
+    if trainer.colors is not None:
+        tensors |= {f"colors.{k}": v for k, v in trainer.colors.state_dict().items()}
+    if trainer.sealed is not None:
+        tensors["sealed"] = torch.frombuffer(bytearray(trainer.sealed.to_bytes()), dtype=torch.uint8)
+    rest = {
+        "config": trainer.config.to_dict(),
+        "iteration": trainer.iteration,
+        "seconds": trainer.seconds,
+        "frozen": trainer.frozen,
+        "voxel": trainer.voxel,
+        "error": trainer.error,
+        "knows_rate": trainer.knows_rate,
+        "steering": None if trainer.steering is None else trainer.steering.state(),
+        "adjusted": trainer.adjusted,
+        "scene": capture_of(trainer),
+    }
+    return tensors, rest
+
+
+def capture_of(trainer: Trainer) -> dict[str, Any]:
+    """What tells one capture, or one way of reading it, from another."""
+    scene, camera = trainer.scene, trainer.frames[0].camera
+    return {
+        "layout": scene.layout,
+        "frames": len(scene.frames),
+        "width": camera.width,
+        "height": camera.height,
+        "background": [float(value) for value in scene.background],
+        "scale": scene.similarity.scale,
+    }
+
+
+def restore(trainer: Trainer, path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    """Bring a new run to where that of the checkpoint at ``path`` was.
+
+    Raises:
+        TrainingError: ``bad-checkpoint`` where it does not fit.
+    """
+    tensors = {name: value.to(trainer.device) for name, value in tensors.items()}
+    try:
+        _restore(trainer, tensors, rest)
+    except (AdcError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        message = str(error).splitlines()[0]
+        problem = f"{path}: does not fit this scene and configuration ({message})"
+        raise TrainingError("bad-checkpoint", problem) from error
+    if trainer.frozen:
+        trainer.model.positions.requires_grad_(False)
+        trainer.optimiser.frozen.add("positions")
+
+
+def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    model = section(tensors, "model")
+    for name in ANCHOR_TENSORS:
+        trainer.optimiser.replace(name, model[name].clone())
+    trainer.model.load_state_dict(model)
+    trainer.entropy.load_state_dict(section(tensors, "entropy"))
+    if trainer.colors is not None:
+        trainer.colors.load_state_dict(section(tensors, "colors"))
+    trainer.entropy.load_steps_state(section(tensors, "steps"))
+    trainer.optimiser.load_state(section(tensors, "adam"))
+    trainer.significance.load_state(section(tensors, "significance"))
+    if trainer.rigidity is not None:
+        trainer.rigidity.load_state(section(tensors, "rigidity"), len(trainer.model.positions))
+    trainer.origin = tensors["origin"].clone()
+    trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
+    trainer.error, trainer.knows_rate = float(rest["error"]), bool(rest["knows_rate"])
+    trainer.frozen, trainer.voxel = bool(rest["frozen"]), float(rest["voxel"])
+    trainer.adjusted = bool(rest["adjusted"])
+    if trainer.steering is not None:
+        trainer.steering.load_state(rest["steering"])
+    if "sealed" in tensors:
+        trainer.sealed = trainer.entropy.reopen(tensors["sealed"].cpu().numpy().tobytes())
