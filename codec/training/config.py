@@ -22,6 +22,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ssim_weight": _SHARE,
     "rigidity": (0.0, 1e3),
     "needles": (0.0, 1e3),
+    "haze": (0.0, 1e3),
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
     "refine_every": _COUNT,
@@ -58,7 +59,7 @@ class TrainingConfig:
     voxel: float | None = None  # of the position grid, in the normalised space; None chooses it (see grid.py)
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits
-    rate_lambda: float = 1.5e-3
+    rate_lambda: float = 2.5e-3
     ssim_weight: float = 0.2
     views_per_step: int = 1  # of one instant: they share prediction and deformation
     chunks: int = 4  # M, parts in which f_g is coded, each on those before (Eq. 8); a divisor of model.residual_dim
@@ -66,9 +67,11 @@ class TrainingConfig:
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
     rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
 
+    haze: float = 0.1  # weight of what draws primitives back that are as large as the scene, see shapes.py
+
     # Weights of what holds captures together that have one view an instant
     rigidity: float = 0.03  # neighbours keep their distance, see rigidity.py
-    needles: float = 0.02  # primitives are not long and thin, see needles.py
+    needles: float = 0.02  # primitives are not long and thin, see shapes.py
 
     # Share of the steps, once the rate counts, that show what a file shows whose last chunks of f_g are missing.
     chunk_dropout: float = 0.05

@@ -10,6 +10,7 @@ from ..model import AnchorModel
 from .adam import Adam
 from .camera_colors import CameraColors
 from .config import TrainingConfig
+from .shapes import LARGEST
 
 ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
 
@@ -66,6 +67,8 @@ class AnchorOptimiser:
             group["lr"] = 0.0 if name in self.frozen else rate * self.factor(name, progress, iteration)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.model.sigma.clamp_(max=LARGEST)
 
     def factor(self, name: str, progress: float, iteration: int) -> float:
         """What a group's rate is multiplied with at ``progress`` in [0, 1], in the ``iteration``-th step."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..model import AnchorModel, Primitives
 from .config import TrainingConfig
+from .shapes import LARGEST
 
 # A new anchor covers a part of what its parent covered.
 _SHRINK = math.log(1.6)
@@ -127,6 +128,6 @@ def _children(model: AnchorModel, primitives: Primitives, chosen: Tensor) -> dic
             "positions": model.positions[parent] + offset,
             "f_v": model.f_v[parent].clone(),
             "f_g": model.f_g[parent].clone(),
-            "sigma": torch.cat([model.sigma[parent, :3] - _SHRINK, own_scale], dim=1),
+            "sigma": torch.cat([model.sigma[parent, :3] - _SHRINK, own_scale], dim=1).clamp_max(LARGEST),
             "color": model.color[parent] + tint.flatten(0, 1)[chosen],
         }

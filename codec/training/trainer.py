@@ -30,10 +30,10 @@ from .grid import VOXELS, Grid, choose_grid, on_grid, snap
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
-from .needles import needle_penalty
 from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
+from .shapes import haze_penalty, needle_penalty
 from .steering import Steering
 
 # lambda multiplies the rate in units of this many bits: lambdas from 1e-4 to 1e-2 then span the useful trades.
@@ -262,6 +262,8 @@ class Trainer:
         shown = [self._seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
+        if config.haze > 0:
+            loss = loss + config.haze * haze_penalty(primitives.log_scales)
         if self.one_view and config.needles > 0:
             loss = loss + config.needles * needle_penalty(primitives.log_scales)
         if self.rigidity is not None:

@@ -1,0 +1,43 @@
+"""What primitives should not become: needles before one camera, and haze.
+
+One camera an instant cannot tell a long thin splat, seen end on, from a small round one. Such splats show their
+training views well and stick out of the scene from anywhere else.
+
+A splat as large as the scene is haze in every view. Its gradient in its size is next to nothing, which Adam takes for a
+direction like any other: it grows for thousands of steps, and one change of its opacity then blots out whole views.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Logarithm of the largest extent or scale an anchor may have, in the normalised space, whose content is two units wide.
+LARGEST = 0.0
+# From a quarter of the scene on, a splat is drawn back.
+_LARGE = math.log(0.5)
+# Axes may differ that much for free: edges and limbs are longer than wide.
+_FREE = math.log(4.0)
+
+
+def needle_penalty(log_scales: Tensor) -> Tensor:
+    """Mean of what the log ratio of the longest to the middle axis exceeds 4 by; a scalar, 0 for discs.
+
+    Flat discs, which surfaces are made of, cost nothing (after PhysGaussian's limit of anisotropy: Xie et al. 2024).
+
+    Args:
+        log_scales: (..., 3) logarithms of the standard deviations along the axes.
+    """
+    ordered = log_scales.sort(dim=-1).values
+    return torch.relu(ordered[..., 2] - ordered[..., 1] - _FREE).mean()
+
+
+def haze_penalty(log_scales: Tensor) -> Tensor:
+    """Mean of what log scales exceed half a unit by; a scalar, 0 where no primitive is that large.
+
+    Args:
+        log_scales: as of :func:`needle_penalty`, in the normalised space.
+    """
+    return torch.relu(log_scales - _LARGE).mean()
