@@ -27,12 +27,13 @@ def row(scene: str, name: str, seed: int, psnr: float, size: int = 1000) -> dict
 
 def test_every_row_is_another_configuration_that_can_be_set(ablation: ModuleType) -> None:
     configs = {
-        variant.name: apply(TrainingConfig(), parse_assignments(variant.changes))
+        variant.name: (apply(TrainingConfig(), parse_assignments(variant.changes)), variant.options)
         for variant in ablation.ROWS
         if variant not in ablation.DERIVED
     }
-    assert configs.pop("full") == TrainingConfig()
-    assert all(config != TrainingConfig() for config in configs.values())
+    full = configs.pop("full")
+    assert full == (TrainingConfig(), ())
+    assert all(config != full for config in configs.values())
     assert len(set(map(str, configs.values()))) == len(configs)
 
 
