@@ -307,10 +307,20 @@ def _check_resumed(
         option = _OPTION_OF.get(name, "--" + name.replace("_", "-"))
         if name == "preset":
             raise OptionError("bad-option", f"{option} {value}: the run {what} has its settings; leave it out")
-        had = trainer.colors is not None if name == "camera_colors" else getattr(trainer.config, name)
+        if name == "camera_colors":
+            _check_colors(trainer, what, bool(value))
+            continue
+        had = getattr(trainer.config, name)
         if value != had:
             problem = f"{option} {value} contradicts the run {what}, which has {had}; leave it out"
             raise OptionError("bad-option", problem)
+
+
+def _check_colors(trainer: Trainer, what: str, wanted: bool) -> None:
+    if wanted != (trainer.colors is not None):
+        option, has = ("--camera-colors", "does not tell") if wanted else ("--no-camera-colors", "tells")
+        problem = f"{option} contradicts the run {what}, which {has} its cameras' colours apart; leave it out"
+        raise OptionError("bad-option", problem)
 
 
 def _check_cameras(capture: Scene) -> None:

@@ -41,7 +41,8 @@ PSNR moving: over the pixels that change by more than 10 % against their
 camera's temporal median, now or in a neighbouring frame; fixed cameras only.
 PSNR fg.: the foreground, where the capture's alpha is not zero. PSNR col.:
 after the affine colour that fits the view best, which leaves out what a
-held-out camera's exposure costs. SSIM is plain SSIM. The capture is read at the size that FILE was made for.
+held-out camera's exposure costs. SSIM is plain SSIM. The capture is read at
+the size that FILE was made for.
 """
 
 
