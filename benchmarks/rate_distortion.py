@@ -2,7 +2,7 @@
 
 Every scene is encoded, decoded and evaluated on held-out views at four lambdas, and compared with
 
-- a single static model: the same program, deformation off (its best lambda is a guess: the default's);
+- a single static model: the same program, deformation off (at 1.5e-3: its best lambda is a guess);
 - the training videos coded by AV1 and H.265 in the same bytes (videos.py: PSNR on training views, a bound);
 - the decoded scene as one SPZ file per frame of the clip (spz_frames.py; where the package gsply is installed).
 

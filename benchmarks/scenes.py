@@ -27,6 +27,7 @@ from adcgs.evaluation.smoothness import largest_jump
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, write_csv
 from runs import (
     BYTES,
+    MODEL_VIEWS,
     QUALITY,
     Row,
     Settings,
@@ -147,9 +148,9 @@ def write_tables(rows: Sequence[Mapping[str, Value]], settings: Settings, output
     write_csv(output / "scenes.csv", rows, columns)
     good = [row for row in rows if not row.get("error")]
     text = [
-        f"{describe(settings, jobs)} 'Lost by coding': PSNR of the model in memory less that of the file, on the same "
-        f"views. 'Largest jump': the largest change between two of {SMOOTH_INSTANTS} instants before a camera at "
-        "rest, over the median of its neighbours' (1 is even motion).\n"
+        f"{describe(settings, jobs)} 'Lost by coding': PSNR of the model in memory less that of the file, over at "
+        f"most {MODEL_VIEWS} of the views. 'Largest jump': the largest change between two of {SMOOTH_INSTANTS} "
+        "instants before a camera at rest, over the median of its neighbours' (1 is even motion).\n"
     ]
     for columns in (quality, BYTES):
         shown = [c for c in columns if any(row.get(c.key) is not None for row in good)]

@@ -37,6 +37,8 @@ from adcgs.training import TrainingConfig
 from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
+from adcgs.training.rigidity import Rigidity
+from adcgs.training.shapes import haze_penalty, needle_penalty
 from heldout import write_csv
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
 from torch import Tensor
@@ -89,6 +91,7 @@ class Step:
         # Adam works as ever, but every step sees the same model.
         self.optimiser.initial = [0.0 for _ in self.optimiser.initial]
         self.significance = Significance(anchors, config.primitives, torch.device(device))
+        self.rigidity = Rigidity()
         self.camera, self.background = camera(size), torch.zeros(3, device=device)
         self.size = size
         with torch.no_grad():
@@ -98,13 +101,21 @@ class Step:
     def draw(self, gaussians: Gaussians) -> Render:
         return render(gaussians, self.camera, self.background)
 
+    def penalties(self, primitives: Primitives, gaussians: Gaussians) -> Tensor:
+        """What a capture of one moving camera is held together by."""
+        training, places = self.training, (self.model.positions, primitives.offsets, gaussians.means)
+        shapes = training.haze * haze_penalty(primitives.log_scales)
+        shapes = shapes + training.needles * needle_penalty(primitives.log_scales)
+        return shapes + training.rigidity * self.rigidity.penalty(*places, iteration=1)
+
     def whole(self, with_rate: bool = False, views: int = 1) -> None:
         """In one piece, as the trainer does it; several views of an instant share prediction and deformation."""
         features, rate = self.entropy(self.model.features, "noise", with_rate, count_bits=False)
-        gaussians = self.model.deform(features, self.model.predict(features), 0.3)
+        primitives = self.model.predict(features)
+        gaussians = self.model.deform(features, primitives, 0.3)
         drawn = [self.draw(gaussians) for _ in range(views)]
         losses = [l1_dssim(view.image, self.target, self.training.ssim_weight) for view in drawn]
-        loss = torch.stack(losses).mean()
+        loss = torch.stack(losses).mean() + self.penalties(primitives, gaussians)
         if rate is not None:
             loss = loss + 1e-9 * rate.total
         loss.backward()
@@ -156,6 +167,7 @@ class Step:
             "deformation": lambda: tensors(deform(Features(*state["features"]), Primitives(*state["primitives"]), 0.3)),
             "rasterization": drawn,
             "loss": compare,
+            "penalties": lambda: [self.penalties(Primitives(*state["primitives"]), Gaussians(*state["gaussians"]))],
         }
         for name, run in runs.items():
             state[f"{name} gradient"] = [torch.full_like(value, 1e-6) for value in run()]

@@ -46,7 +46,7 @@ def handle_errors(command: Callable[P, None]) -> Callable[P, None]:
             where = f"{error.filename}: " if error.filename else ""
             _refuse("io-error", f"{where}{error.strerror or error}", as_json)
         except MemoryError:
-            _refuse("out-of-memory", "out of memory; try a smaller --size or --downscale", as_json)
+            _refuse("out-of-memory", "out of memory; try a smaller --size or a larger --downscale", as_json)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(EXIT_INTERRUPTED)

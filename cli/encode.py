@@ -61,7 +61,12 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
     "takes. (Views held out are often lower; the report gives both.)",
 )
 @click.option("--max-anchors", type=int, help="Anchor budget.")
-@click.option("--voxel", type=float, help="Step of the position grid, in the scene's unit.  [default: by its effect]")
+@click.option(
+    "--voxel",
+    type=float,
+    help="Step of the position grid, in the normalised space, where half the content is 1 wide.  "
+    "[default: by its effect]",
+)
 @click.option(
     "--camera-colors/--no-camera-colors",
     default=None,
@@ -105,8 +110,8 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
     "assignments",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Set any field of the run's configuration, such as views_per_step=2, or of the model's, such as "
-    "model.primitives=10; may be given several times. A wrong name lists those that are close.",
+    help="Set any field of the run's configuration that has no option of its own, such as views_per_step=2, or of the "
+    "model's, such as model.primitives=10; may be given several times. A wrong name lists those that are close.",
 )
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")

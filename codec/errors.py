@@ -1,7 +1,7 @@
 """The one family of errors that users meet.
 
-Every refusal has a stable, machine-readable ``code`` (kebab-case, listed in ``bitstream_spec/SPEC.md`` for
-files and in ``CONTRIBUTING.md`` for captures) and a message of one line that names the file, the field and
+Every refusal has a stable, machine-readable ``code`` (kebab-case; those of files are listed in
+``bitstream_spec/SPEC.md``) and a message of one line that names the file, the field and
 the remedy. The commands print that line and exit with 2; anything that is not an ``AdcError`` is a bug.
 """
 

@@ -4,12 +4,12 @@ Layout (little-endian, ``varint`` as in :mod:`.cursor`)::
 
     varint     number of anchors N, 1 to 2^22
     varint     frames of the clip, 1 to 2^20
-    f64        frame rate, frames per second, in (0, 10^6]
+    f64        frame rate, frames per second, 10^-12 to 10^6
     f64 x 4    similarity to the capture's world: scale > 0, centre (normalised = scale * (world - centre))
     f32 x 3    background, display-referred, in [0, 1]
     f32 x 3    origin of the position grid in the normalised space
-    f32        its voxel size, > 0
-    f32        near plane in the normalised space, > 0: what is nearer to a camera is not drawn
+    f32        its voxel size, 10^-12 to 10^6
+    f32        near plane in the normalised space, 10^-12 to 10^6: what is nearer to a camera is not drawn
     u8         entropy coder: 0 range coder, 1 torchac
     string     the encoder, such as "adcgs 0.1.0", at most 64 bytes
     settings   the model's configuration, see :mod:`.settings`

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from ..errors import OptionError
 from ..model import ModelConfig
 
+# lambda multiplies the rate in units of this many bits: lambdas from 1e-4 to 1e-2 then span the useful trades.
+RATE_UNIT = 1e6
+
 _SHARE = (0.0, 1.0)
 _POSITIVE = (1e-9, 1e9)
 _COUNT = (1, 1 << 22)
@@ -65,7 +68,7 @@ class TrainingConfig:
     chunks: int = 4  # M, parts in which f_g is coded, each on those before (Eq. 8); a divisor of model.residual_dim
     hyperprior: bool = True  # f_v is coded on eta; without it on one mean and deviation per channel
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
-    rate_every: int = 4  # the rate term costs as much as a step does: every fourth step, four times the weight
+    rate_every: int = 4  # the rate term costs half as much as a step does: every fourth, four times the weight
 
     haze: float = 0.1  # weight of what draws primitives back that are as large as the scene, see shapes.py
 

@@ -7,16 +7,25 @@ are and how near its cameras stand. So each voxel is tried, with the very coder 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..features import Features
 from ..geometry import encode_positions
 from ..geometry.morton import MAX_BITS
+from ..render import render
+from .config import RATE_UNIT
+from .losses import l1_dssim
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 VOXELS = tuple(2.0**-k for k in range(7, 12))  # 1/128 to 1/2048 of the normalised space's unit, coarse to fine
+_VIEWS = 8  # of the training views, evenly spread: over them the voxel is chosen
 
 
 @dataclass(frozen=True)
@@ -83,3 +92,28 @@ def choose_grid(
     if len(possible) < 2:
         return (possible or grids)[0]
     return min(possible, key=lambda grid: distortion(grid) + price * (grid.bits + anchor_bits * len(grid.keep)))
+
+
+def trained_grid(trainer: Trainer) -> Grid:
+    """The configuration's grid for a run's anchors, or the one that rate and distortion ask for; reproducible."""
+    positions, config = trainer.model.positions.detach(), trainer.config
+    if config.voxel is not None:
+        return on_grid(positions, trainer.origin, config.voxel)
+    features = trainer.rounded()
+    chosen = np.unique(np.linspace(0, len(trainer.frames) - 1, _VIEWS).round().astype(int))
+    frames = [trainer.frames[i] for i in chosen]
+    background = torch.tensor(trainer.scene.background, dtype=torch.float32, device=trainer.device)
+    targets = [torch.from_numpy(trainer.scene.target(frame)).to(trainer.device) for frame in frames]
+
+    def distortion(grid: Grid) -> float:
+        kept = Features(*(getattr(features, field.name)[grid.keep] for field in fields(Features)))
+        primitives = trainer.model.predict(kept)
+        total = 0.0
+        for frame, target in zip(frames, targets, strict=True):
+            gaussians = trainer.model.deform(kept, primitives, frame.time, grid.positions)
+            image = render(gaussians, frame.camera, background, trainer.raster).image
+            total += float(l1_dssim(trainer.seen_by(frame, image), target, config.ssim_weight))
+        return total / len(frames)
+
+    anchor_bits = (trainer.bits or 0.0) / len(positions)
+    return choose_grid(positions, trainer.origin, distortion, trainer.rate_lambda / RATE_UNIT, anchor_bits)

@@ -19,11 +19,11 @@ _KEEP_UP = ("entropy", "camera_colors")
 
 
 class AnchorOptimiser:
-    """Adam, one group per kind of parameter; all rates decay together, late in the run.
+    """Adam, one group per kind of parameter; most rates fall with the steps, all decay late in the run.
 
     Args:
         model: its anchor tensors and networks are optimised.
-        entropy: its networks are optimised; the parameters of its auxiliary loss too.
+        entropy: its networks, prior and steps are optimised.
         config: learning rates.
         colors: optimised where there are any.
     """

@@ -23,7 +23,7 @@ _FREE = math.log(4.0)
 
 
 def needle_penalty(log_scales: Tensor) -> Tensor:
-    """Mean of what the log ratio of the longest to the middle axis exceeds 4 by; a scalar, 0 for discs.
+    """Mean of what the log ratio of the longest to the middle axis exceeds log 4 by; a scalar, 0 for discs.
 
     Flat discs, which surfaces are made of, cost nothing (after PhysGaussian's limit of anisotropy: Xie et al. 2024).
 

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..entropy import EntropyConfig, MultiDimensionEntropyModel, SealedEntropyModel
+from ..entropy import EntropyConfig, MultiDimensionEntropyModel, Rate, SealedEntropyModel
 from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
@@ -25,8 +24,8 @@ from ..scene.movers import moving_cloud
 from . import state
 from .camera_colors import CameraColors
 from .checkpoint import load_checkpoint, save_checkpoint
-from .config import TrainingConfig
-from .grid import VOXELS, Grid, choose_grid, on_grid, snap
+from .config import RATE_UNIT, TrainingConfig
+from .grid import VOXELS, snap, trained_grid
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
@@ -36,15 +35,11 @@ from .rigidity import Rigidity
 from .shapes import haze_penalty, needle_penalty
 from .steering import Steering
 
-# lambda multiplies the rate in units of this many bits: lambdas from 1e-4 to 1e-2 then span the useful trades.
-RATE_UNIT = 1e6
 # Length of the running mean of the shown PSNR, in steps.
 _SMOOTHING = 50
 # Fixed cameras from which on their colours are told apart without being asked for: the mean of fewer says little about
 # what another camera would see.
 _RIG = 4
-# Training views, evenly spread, over which the voxel of the position grid is chosen.
-_GRID_VIEWS = 8
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,7 @@ class Trainer:
         with torch.no_grad():
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
             gaussians = self.model.gaussians_at(frame.time, self.rounded() if features is None else features)
-            image = self._seen_by(frame, render(gaussians, frame.camera, background, self.raster).image)
+            image = self.seen_by(frame, render(gaussians, frame.camera, background, self.raster).image)
             return image.clamp(0, 1).cpu()
 
     def rounded(self) -> Features:
@@ -259,7 +254,7 @@ class Trainer:
         if not _finite(gaussians):
             self._stop_not_finite()
         drawn = [self._draw(gaussians, frame, downscale) for frame in frames]
-        shown = [self._seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
+        shown = [self.seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
         if config.haze > 0:
@@ -310,11 +305,11 @@ class Trainer:
             raise TrainingError("no-fixed-cameras", problem)
         return colors.to(self.device)
 
-    def _seen_by(self, frame: Frame, image: Tensor) -> Tensor:
+    def seen_by(self, frame: Frame, image: Tensor) -> Tensor:
         """The scene's colours as the frame's camera shows them."""
         return image if self.colors is None else self.colors.show(image, frame.camera_id)
 
-    def _coded_features(self, progress: float) -> tuple[Features, Any]:
+    def _coded_features(self, progress: float) -> tuple[Features, Rate | None]:
         """The attributes as a decoder would have them, to the degree that the phase asks for, and the rate or None."""
         config = self.config
         if progress < config.noise_from:
@@ -435,6 +430,7 @@ class Trainer:
         self._anchors_changed()
 
     def _anchors_changed(self) -> None:
+        self.entropy.forget_steps()  # a refinement may grow as many as it prunes, and steps are an anchor's own
         self.significance = self._new_significance()
         if self.rigidity is not None:
             self.rigidity.forget()
@@ -448,7 +444,7 @@ class Trainer:
     def _freeze_positions(self) -> None:
         """Put anchors on the grid, merge those that meet, and train no position from here on."""
         with torch.no_grad():
-            grid = self._grid()
+            grid = trained_grid(self)
             self.origin, self.voxel = grid.origin, grid.voxel
             self.optimiser.select(grid.keep)
             self.model.positions.copy_(grid.positions)
@@ -456,30 +452,6 @@ class Trainer:
         self.optimiser.frozen.add("positions")
         self._anchors_changed()
         self.frozen = True
-
-    def _grid(self) -> Grid:
-        """The configuration's grid, or the one that rate and distortion ask for; reproducible."""
-        positions, config = self.model.positions.detach(), self.config
-        if config.voxel is not None:
-            return on_grid(positions, self.origin, config.voxel)
-        features = self.rounded()
-        chosen = np.unique(np.linspace(0, len(self.frames) - 1, _GRID_VIEWS).round().astype(int))
-        frames = [self.frames[i] for i in chosen]
-        background = torch.tensor(self.scene.background, dtype=torch.float32, device=self.device)
-        targets = [torch.from_numpy(self.scene.target(frame)).to(self.device) for frame in frames]
-
-        def distortion(grid: Grid) -> float:
-            kept = Features(*(getattr(features, name)[grid.keep] for name in ("f_v", "f_g", "sigma", "color")))
-            primitives = self.model.predict(kept)
-            total = 0.0
-            for frame, target in zip(frames, targets, strict=True):
-                gaussians = self.model.deform(kept, primitives, frame.time, grid.positions)
-                image = render(gaussians, frame.camera, background, self.raster).image
-                total += float(l1_dssim(image, target, config.ssim_weight))
-            return total / len(frames)
-
-        anchor_bits = (self.bits or 0.0) / len(positions)
-        return choose_grid(positions, self.origin, distortion, config.rate_lambda / RATE_UNIT, anchor_bits)
 
     def grid_positions(self) -> np.ndarray:
         """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""

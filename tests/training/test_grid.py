@@ -16,7 +16,7 @@ from adcgs.errors import OptionError
 from adcgs.geometry import encode_positions
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
-from adcgs.training.grid import VOXELS, Grid, choose_grid, on_grid
+from adcgs.training.grid import VOXELS, Grid, choose_grid, on_grid, trained_grid
 from torch import Tensor
 
 from .test_trainer import TINY, stop_after
@@ -124,3 +124,14 @@ def test_a_resumed_run_keeps_what_was_chosen(scene: Scene, tmp_path: Path) -> No
 def test_an_impossible_voxel_is_refused(voxel: float) -> None:
     with pytest.raises(OptionError, match="voxel"):
         replace(TINY, voxel=voxel)
+
+
+def test_a_steered_run_weighs_positions_by_its_own_lambda(balls: Path) -> None:
+    trainer = Trainer(load_scene(balls), replace(TINY, target_bytes=10**6))
+    assert trainer.steering is not None
+
+    def voxel(rate_lambda: float) -> float:
+        trainer.steering.rate_lambda = rate_lambda
+        return trained_grid(trainer).voxel
+
+    assert voxel(1e-6) < voxel(1e4) == VOXELS[0]

@@ -15,6 +15,7 @@ from adcgs.model import ModelConfig
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Status, Trainer, TrainingConfig
 from adcgs.training.checkpoint import load_checkpoint
+from adcgs.training.optimiser import ANCHOR_TENSORS
 from safetensors.torch import save_file
 
 from ..captures import write_rig
@@ -60,6 +61,23 @@ def test_what_memory_shows_is_what_the_file_shows(scene: Scene, tmp_path: Path) 
     for frame in scene.split("train")[::3]:
         memory, file = trainer.render(frame).numpy(), decoded.render(frame.camera, frame.time).numpy()
         assert np.mean((memory - file) ** 2) < 1e-6  # 60 dB between them
+
+
+def test_anchors_that_replace_others_do_not_get_their_quantisation_steps(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the budget, refinement prunes some and grows as many: their number says nothing of who they are."""
+    trainer = Trainer(scene, TINY)
+    trainer.entropy(trainer.model.features, "noise", True)
+    primitives = trainer.model.predict(trainer.model.features)
+    count = len(trainer.model.positions)
+    second = {name: getattr(trainer.model, name).detach()[1:2].clone() for name in ANCHOR_TENSORS}
+    monkeypatch.setattr("adcgs.training.trainer.prunable", lambda *_: torch.arange(count) == 0)
+    monkeypatch.setattr("adcgs.training.trainer.grow", lambda *_: second)
+    assert trainer.entropy.steps_state()
+    trainer._refine(primitives)
+    assert len(trainer.model.positions) == count
+    assert trainer.entropy.steps_state() == {}
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(scene: Scene, tmp_path: Path) -> None:
