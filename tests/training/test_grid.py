@@ -16,6 +16,7 @@ from adcgs.errors import OptionError
 from adcgs.geometry import encode_positions
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
+from adcgs.training.config import RATE_UNIT
 from adcgs.training.grid import VOXELS, Grid, choose_grid, on_grid, trained_grid
 from torch import Tensor
 
@@ -126,12 +127,16 @@ def test_an_impossible_voxel_is_refused(voxel: float) -> None:
         replace(TINY, voxel=voxel)
 
 
-def test_a_steered_run_weighs_positions_by_its_own_lambda(balls: Path) -> None:
+def test_a_steered_run_weighs_positions_by_its_lambda_of_now(balls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(load_scene(balls), replace(TINY, target_bytes=10**6))
+    prices = []
+
+    def choose(*values: object) -> Grid:
+        prices.append(values[3])
+        return choose_grid(*values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("adcgs.training.grid.choose_grid", choose)
     assert trainer.steering is not None
-
-    def voxel(rate_lambda: float) -> float:
-        trainer.steering.rate_lambda = rate_lambda
-        return trained_grid(trainer).voxel
-
-    assert voxel(1e-6) < voxel(1e4) == VOXELS[0]
+    for trainer.steering.rate_lambda in (1e-3, 1e-4):
+        trained_grid(trainer)
+    assert prices == [pytest.approx(1e-3 / RATE_UNIT), pytest.approx(1e-4 / RATE_UNIT)]
