@@ -39,7 +39,7 @@ def measure(file: Path, threads: int) -> dict[str, float]:
 
     decoded = open_scene(file, threads=threads)
     model = decoded.model
-    camera, settings = decoded.views[0].camera, RasterSettings(near=decoded.header.near)
+    camera, settings = decoded.views[0].camera, RasterSettings(near=decoded.header.near, blur=decoded.header.blur)
     background = torch.tensor(decoded.header.background)
     rates = {}
     with torch.inference_mode():

@@ -90,7 +90,7 @@ def measure(decoded: DecodedScene, scene: Scene, folder: Path) -> dict[str, Valu
     frames, path = decoded.header.frame_count, folder / "frame.spz"
     size = sum(write(decoded.gaussians_at(k / max(frames - 1, 1)), path) for k in range(frames))
     background = torch.tensor(decoded.header.background)
-    settings, scores = RasterSettings(near=decoded.header.near), []
+    settings, scores = RasterSettings(near=decoded.header.near, blur=decoded.header.blur), []
     for frame in scene.split("test"):
         write(decoded.gaussians_at(frame.time), path)
         with torch.inference_mode():

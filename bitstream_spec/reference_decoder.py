@@ -141,7 +141,7 @@ def printable(text: str) -> bool:
 # -------------------------------------------------------------------------------------------------- SPEC 2: container
 
 MAGIC = bytes.fromhex("89 41 44 43 0D 0A 1A 0A")
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 2, 0
 KINDS = {
     0x01: "header",
     0x02: "networks",
@@ -266,6 +266,7 @@ class Header:
     origin: list[float]
     voxel: float
     near: float
+    blur: float
     coder: str
     encoder: str
     settings: dict[str, Any]
@@ -283,7 +284,7 @@ def read_header(data: bytes, minor: int) -> Header:
     anchors, frames = reader.varint(1, 2**22), reader.varint(1, 2**20)
     (rate,), (scale,) = numbers("d", 1, 1e-12, 1e6), numbers("d", 1, 1e-12, 1e12)
     center, background, origin = numbers("d", 3, -1e12, 1e12), numbers("f", 3, 0, 1), numbers("f", 3, -1e6, 1e6)
-    voxel, near = numbers("f", 2, 1e-12, 1e6)
+    (voxel, near), (blur,) = numbers("f", 2, 1e-12, 1e6), numbers("f", 1, 2**-10, 2**10)
     coder = reader.u8()
     if coder > 1:
         raise Refused("bad-header", f"coder {coder}")
@@ -292,7 +293,7 @@ def read_header(data: bytes, minor: int) -> Header:
     if minor <= MINOR:
         reader.end()
     name = ("constriction", "torchac")[coder]
-    return Header(anchors, frames, rate, scale, center, background, origin, voxel, near, name, encoder, settings)
+    return Header(anchors, frames, rate, scale, center, background, origin, voxel, near, blur, name, encoder, settings)
 
 
 def read_settings(reader: Reader) -> dict[str, Any]:
@@ -1466,7 +1467,7 @@ def primitives_at(scene: Scene, time: float) -> Primitives:
     )
 
 
-def draw(primitives: Primitives, camera: Camera, background: Sequence[float], near: float) -> Floats:
+def draw(primitives: Primitives, camera: Camera, header: Header) -> Floats:
     """(H, W, 3) in 0 .. 1."""
     local = primitives.means @ camera.rotation.T + camera.translation
     rotation = camera.rotation @ rotation_matrix(normalise(primitives.quaternions))
@@ -1478,7 +1479,7 @@ def draw(primitives: Primitives, camera: Camera, background: Sequence[float], ne
     done = np.zeros((camera.height, camera.width), bool)
     for i in np.argsort(local[:, 2], kind="stable"):
         x, y, z = local[i]
-        if not z >= near or primitives.opacities[i] < 1 / 255:
+        if not z >= header.near or primitives.opacities[i] < 1 / 255:
             continue
         dx, dy = x_of - (camera.fx * x / z + camera.cx), y_of - (camera.fy * y / z + camera.cy)
         slope_x = within(x / z, -camera.cx / camera.fx, (camera.width - camera.cx) / camera.fx)
@@ -1487,7 +1488,7 @@ def draw(primitives: Primitives, camera: Camera, background: Sequence[float], ne
             [[camera.fx / z, 0.0, -camera.fx * slope_x / z], [0.0, camera.fy / z, -camera.fy * slope_y / z]]
         )
         projected = jacobian @ factor[i]
-        (a, b), (_, c) = projected @ projected.T + 0.3 * np.eye(2)
+        (a, b), (_, c) = projected @ projected.T + header.blur * np.eye(2)
         power = 0.5 * (c * dx * dx - 2 * b * dx * dy + a * dy * dy) / (a * c - b * b)
         alpha = np.minimum(primitives.opacities[i] * np.exp(-power), 0.99)
         alpha[alpha < 1 / 255] = 0.0
@@ -1495,7 +1496,7 @@ def draw(primitives: Primitives, camera: Camera, background: Sequence[float], ne
         done |= after <= 1e-4
         image += np.where(done, 0.0, light * alpha)[..., None] * primitives.colors[i]
         light = np.where(done, light, after)
-    return image + light[..., None] * np.array(background)
+    return image + light[..., None] * np.array(header.background)
 
 
 def within(slope: float, low: float, high: float) -> float:
@@ -1506,7 +1507,7 @@ def within(slope: float, low: float, high: float) -> float:
 
 def render(scene: Scene, camera: Camera, time: float, camera_id: int = -1) -> Floats:
     """(H, W, 3) in 0 .. 1, over the file's background, in the colours of that camera where the file has them."""
-    image = draw(primitives_at(scene, time), camera, scene.header.background, scene.header.near)
+    image = draw(primitives_at(scene, time), camera, scene.header)
     if camera_id in scene.camera_colors:
         row = scene.camera_colors[camera_id]
         image = image + image @ row[:, :3].T + row[:, 3]

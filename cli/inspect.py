@@ -100,7 +100,8 @@ def _print_table(report: Report) -> None:
         f"{report.path}: {header.anchors:,} anchors, {header.frame_count} frames at {header.frame_rate:g} per second, "
         f"format {report.version}, by {header.encoder}"
     )
-    out.print(f"coder {header.coder}, weights {report.weights or 'not readable'}, voxel {header.voxel:.3g}")
+    grid = f"voxel {header.voxel:.3g}, blur {header.blur:.3g} px^2"
+    out.print(f"coder {header.coder}, weights {report.weights or 'not readable'}, {grid}")
     out.print(", ".join(f"{name} {value}" for name, value in header.config.items()), markup=False)
     out.print()
     out.print(table)

@@ -92,7 +92,7 @@ class DecodedScene:
         with torch.inference_mode():
             gaussians = self.gaussians_at(time)
             behind = torch.tensor(color, dtype=torch.float32, device=gaussians.means.device)
-            settings = RasterSettings(near=self.header.near)
+            settings = RasterSettings(near=self.header.near, blur=self.header.blur)
             image = render(gaussians, camera, behind, settings).image
             row = None if camera_id is None else self.camera_colors.get(camera_id)
             if row is not None:

@@ -110,6 +110,7 @@ class Report:
             "similarity": {"scale": header.scale, "center": list(header.center)},
             "background": list(header.background),
             "grid": {"origin": list(header.grid_origin), "voxel": header.voxel},
+            "blur": header.blur,
             "config": dict(header.config),
             "groups": self.groups,
             "components": [asdict(component) for component in self.components],

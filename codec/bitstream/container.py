@@ -5,7 +5,7 @@ Layout (``u`` little-endian, ``varint`` as in :mod:`.cursor`)::
     8 bytes    magic  89 41 44 43 0D 0A 1A 0A
     u8         major version: a reader refuses one that it does not know
     u8         minor version: a higher one only appends or adds optional sections
-    u8         flags, all zero in version 1
+    u8         flags, all zero in version 2
     u8         number of sections, 1 to 255
     per section: u8 kind, varint length, u32 CRC-32 of the section's bytes
     u32        CRC-32 of everything above
@@ -33,7 +33,7 @@ from .cursor import Cursor, varint
 from .sections import kind_of, name_of
 
 MAGIC = b"\x89ADC\r\n\x1a\n"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 2, 0
 MAX_SECTION_BYTES = (1 << 31) - 1
 
 _FIXED = len(MAGIC) + 4
@@ -222,7 +222,8 @@ def _read_contents(store: _Bytes | _File, source: str) -> tuple[tuple[int, int],
     cursor.take(len(MAGIC), "magic")
     major, minor = cursor.u8("major version"), cursor.u8("minor version")
     if major != MAJOR:
-        problem = f"format version {major}.{minor}, this reader knows version {MAJOR}; update adcgs"
+        remedy = "update adcgs" if major > MAJOR else "encode the capture again"
+        problem = f"format version {major}.{minor}, this reader knows version {MAJOR}; {remedy}"
         raise BitstreamError("unsupported-version", f"{source}: {problem}")
     if flags := cursor.u8("flags"):
         raise BitstreamError("unsupported-version", f"{source}: unknown flags {flags:#04x}; update adcgs")

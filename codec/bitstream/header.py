@@ -10,6 +10,7 @@ Layout (little-endian, ``varint`` as in :mod:`.cursor`)::
     f32 x 3    origin of the position grid in the normalised space
     f32        its voxel size, 10^-12 to 10^6
     f32        near plane in the normalised space, 10^-12 to 10^6: what is nearer to a camera is not drawn
+    f32        blur of the splats in pixels^2, 2^-10 to 2^10
     u8         entropy coder: 0 range coder, 1 torchac
     string     the encoder, such as "adcgs 0.1.0", at most 64 bytes
     settings   the model's configuration, see :mod:`.settings`
@@ -32,6 +33,7 @@ MAX_FRAMES = 1 << 20
 MAX_FRAME_RATE = 1e6
 MAX_COORDINATE = 1e12
 MAX_ENCODER_NAME = 64
+BLUR_LIMITS = (2.0**-10, 2.0**10)
 CODERS = ("constriction", "torchac")
 
 Triple = tuple[float, float, float]
@@ -48,6 +50,7 @@ class Header:
         background: RGB in [0, 1] that the capture was trained over.
         grid_origin, voxel: normalised position = grid_origin + voxel * integer position.
         near: primitives whose centre is nearer to a camera than this, in the normalised space, are not drawn.
+        blur: px^2 that the rasterizer adds to the variances of projected splats; the model was trained with it.
         coder: which entropy coder wrote the streams, one of :data:`CODERS`.
         encoder: name and version of the program that wrote the file.
         config: the model's configuration, a flat dictionary.
@@ -62,6 +65,7 @@ class Header:
     grid_origin: Triple
     voxel: float
     near: float
+    blur: float
     coder: str = "constriction"
     encoder: str = "adcgs"
     config: Mapping[str, Setting] = field(default_factory=dict)
@@ -84,7 +88,7 @@ class Header:
                 varint(self.anchors),
                 varint(self.frame_count),
                 struct.pack("<d4d", self.frame_rate, self.scale, *self.center),
-                struct.pack("<3f3fff", *self.background, *self.grid_origin, self.voxel, self.near),
+                struct.pack("<3f3f3f", *self.background, *self.grid_origin, self.voxel, self.near, self.blur),
                 bytes([CODERS.index(self.coder)]),
                 text(self.encoder),
                 pack_settings(self.config),
@@ -119,6 +123,7 @@ class Header:
             grid_origin=_triple(cursor, "grid origin", [cursor.f32("grid origin") for _ in range(3)], -1e6, 1e6),
             voxel=_positive(cursor, "voxel", cursor.f32("voxel"), 1e6),
             near=_positive(cursor, "near plane", cursor.f32("near plane"), 1e6),
+            blur=_blur(cursor),
             coder=_coder(cursor),
             encoder=cursor.text("encoder", MAX_ENCODER_NAME),
             config=read_settings(cursor),
@@ -131,6 +136,14 @@ class Header:
 def _positive(cursor: Cursor, name: str, value: float, high: float) -> float:
     if not 1e-12 <= value <= high:
         raise cursor.fail("bad-header", name, f"is {value}, not in 1e-12..{high:g}")
+    return value
+
+
+def _blur(cursor: Cursor) -> float:
+    value = cursor.f32("blur")
+    low, high = BLUR_LIMITS
+    if not low <= value <= high:
+        raise cursor.fail("bad-header", "blur", f"is {value}, not in {low:g}..{high:g} px^2")
     return value
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from ..bitstream.header import BLUR_LIMITS
 from ..errors import OptionError
 from ..model import ModelConfig
 
@@ -17,6 +18,7 @@ _POSITIVE = (1e-9, 1e9)
 _COUNT = (1, 1 << 22)
 # Least and largest value of what `adcgs-encode --set` could otherwise set to nonsense.
 _BOUNDS: dict[str, tuple[float, float]] = {
+    "blur": BLUR_LIMITS,
     "chunks": (1, 16),
     "mover_instants": (0, 1000),
     "mover_anchors": (0, 1 << 22),
@@ -69,6 +71,9 @@ class TrainingConfig:
     hyperprior: bool = True  # f_v is coded on eta; without it on one mean and deviation per channel
     adaptive_step: bool = True  # the step factors of Eq. 6; without it steps differ by channel alone
     rate_every: int = 4  # the rate term costs half as much as a step does: every fourth, four times the weight
+
+    # Variance in pixels^2 that the rasterizer adds to splats; goes into the file. That of a pixel's own square is 1/12.
+    blur: float = 0.1
 
     haze: float = 0.1  # weight of what draws primitives back that are as large as the scene, see shapes.py
 

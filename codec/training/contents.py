@@ -55,6 +55,7 @@ def header_of(trainer: Trainer, coder: str = "constriction") -> Header:
         grid_origin=origin,  # type: ignore[arg-type]
         voxel=trainer.voxel,
         near=scene.near,
+        blur=trainer.config.blur,
         coder=coder,
         encoder=f"adcgs {__version__}",
         config=config,

@@ -94,6 +94,7 @@ def choose_grid(
     return min(possible, key=lambda grid: distortion(grid) + price * (grid.bits + anchor_bits * len(grid.keep)))
 
 
+@torch.no_grad()
 def trained_grid(trainer: Trainer) -> Grid:
     """The configuration's grid for a run's anchors, or the one that rate and distortion ask for; reproducible."""
     positions, config = trainer.model.positions.detach(), trainer.config

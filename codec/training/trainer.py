@@ -94,7 +94,7 @@ class Trainer:
         self.significance = self._new_significance()
         self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
         self.voxel = config.voxel or VOXELS[len(VOXELS) // 2]  # until positions are frozen, a guess for the live line
-        self.raster = RasterSettings(near=scene.near)
+        self.raster = RasterSettings(near=scene.near, blur=config.blur)
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False

@@ -71,7 +71,8 @@ def _container() -> Iterator[Case]:
     yield "another format", b"PK\x03\x04" + whole[4:], "bad-magic"
     yield "line endings converted on the way", whole.replace(b"\r\n", b"\n"), "bad-magic"
     yield "eighth bit stripped on the way", bytes([whole[0] & 0x7F]) + whole[1:], "bad-magic"
-    yield "next major version", whole[:8] + b"\2" + whole[9:], "unsupported-version"
+    yield "next major version", whole[:8] + b"\3" + whole[9:], "unsupported-version"
+    yield "the major version before", whole[:8] + b"\1" + whole[9:], "unsupported-version"
     yield "major version 255", whole[:8] + b"\xff" + whole[9:], "unsupported-version"
     yield "unknown flag", whole[:10] + b"\1" + whole[11:], "unsupported-version"
     yield "no sections", assemble([]), "missing-section"
@@ -108,7 +109,7 @@ def _table() -> Iterator[Case]:
     yield "a header that is not first", assemble([rows[1], rows[0], *rows[2:]]), "missing-section"
     yield "more sections stated than there are", assemble(rows, count=200), "bad-number"
     yield "fewer sections stated than there are", assemble(rows, count=5), "crc-mismatch"
-    head = MAGIC + b"\1\0\0\1\1"
+    head = MAGIC + b"\2\0\0\1\1"
     overlong = head + b"\x80\x00" + bytes(4)
     yield "a length in more bytes than it needs", overlong + zlib.crc32(overlong).to_bytes(4, "little"), "bad-number"
     endless = head + b"\xff" * 40
@@ -156,11 +157,14 @@ def _header() -> Iterator[Case]:
         ("voxel", 64, bytes(4), "bad-header"),
         ("near", 68, NAN32, "not-finite"),
         ("near", 68, bytes(4), "bad-header"),
-        ("coder", 72, b"\2", "bad-header"),
+        ("blur", 72, NAN32, "not-finite"),
+        ("blur", 72, bytes(4), "bad-header"),
+        ("blur", 72, struct.pack("<f", 1e6), "bad-header"),
+        ("coder", 76, b"\2", "bad-header"),
     )
     for name, offset, value, code in fields:
         yield f"{name} {value.hex()}", _patched("header", start + offset, value), code
-    escape = header[: start + 73] + text("\x1b]0;pwned\x07") + pack_settings(config)
+    escape = header[: start + 77] + text("\x1b]0;pwned\x07") + pack_settings(config)
     yield "terminal escapes in the encoder's name", _with(header=escape), "bad-name"
     yield "cut", _with(header=header[:-1]), "truncated"
     yield "empty", _with(header=b""), "truncated"

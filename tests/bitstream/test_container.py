@@ -35,7 +35,7 @@ def read_all(data: bytes) -> None:
 
 
 def by_hand(
-    rows: list[tuple[int, int, int]], payload: bytes, count: int | None = None, version: bytes = b"\1\0"
+    rows: list[tuple[int, int, int]], payload: bytes, count: int | None = None, version: bytes = b"\2\0"
 ) -> bytes:
     """A file written straight from the specification."""
     head = MAGIC + version + bytes([0, len(rows) if count is None else count])
@@ -116,8 +116,9 @@ def test_a_missing_section_is_named() -> None:
 
 def test_a_higher_minor_version_is_read_and_a_higher_major_one_is_not() -> None:
     row = [(1, 4, zlib.crc32(b"head"))]
-    assert Container.from_bytes(by_hand(row, b"head", version=b"\1\7")).version == (1, 7)
-    assert code_of(by_hand(row, b"head", version=b"\2\0")) == "unsupported-version"
+    assert Container.from_bytes(by_hand(row, b"head", version=b"\2\7")).version == (2, 7)
+    assert code_of(by_hand(row, b"head", version=b"\1\0")) == "unsupported-version"
+    assert code_of(by_hand(row, b"head", version=b"\3\0")) == "unsupported-version"
 
 
 def test_an_unknown_optional_section_is_carried_along_and_an_unknown_required_one_is_refused() -> None:

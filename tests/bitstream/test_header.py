@@ -27,6 +27,7 @@ HEADER = Header(
     grid_origin=(-1.0, -1.0, -0.5),
     voxel=0.0009765625,
     near=0.25,
+    blur=0.125,
     coder="torchac",
     encoder="adcgs 0.1.0",
     config={"primitives": 10, "coarse": True, "rate": 0.1, "half": 0.5, "name": "draft", "steps": [1, -2], "f": [0.1]},
@@ -67,6 +68,8 @@ def test_equal_headers_give_equal_bytes_whatever_the_order_of_their_settings() -
         {"grid_origin": (1e9, 0.0, 0.0)},
         {"voxel": 0.0},
         {"near": 0.0},
+        {"blur": 0.0},
+        {"blur": 2000.0},
         {"coder": "other"},
         {"encoder": ""},
         {"encoder": "two\nlines"},
@@ -101,7 +104,8 @@ def patched(offset: int, value: bytes) -> bytes:
         (patched(44, struct.pack("<f", -0.1)), "bad-header"),  # background
         (patched(68, struct.pack("<f", -1.0)), "bad-header"),  # voxel
         (patched(72, bytes(4)), "bad-header"),  # near plane
-        (patched(76, b"\x09"), "bad-header"),  # coder
+        (patched(76, bytes(4)), "bad-header"),  # blur
+        (patched(80, b"\x09"), "bad-header"),  # coder
     ],
 )
 def test_a_damaged_header_is_refused_with_its_code(data: bytes, code: str) -> None:

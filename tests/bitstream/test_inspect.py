@@ -25,7 +25,8 @@ ANCHORS = 1000
 
 
 def sections(kind: str = "fp32") -> list[tuple[str, bytes]]:
-    header = Header(ANCHORS, 150, 30.0, 1.0, (0, 0, 0), (1, 1, 1), (0, 0, 0), 1e-3, 0.01, encoder="test", config=CONFIG)
+    places = (0, 0, 0), (1, 1, 1), (0, 0, 0)
+    header = Header(ANCHORS, 150, 30.0, 1.0, *places, 1e-3, 0.01, 0.1, encoder="test", config=CONFIG)
     weights = {"predict.w": np.ones((8, 8)), "coarse.w": np.ones((4, 8)), "coarse.b": np.ones(4)}
     return [
         ("header", header.to_bytes()),
@@ -107,7 +108,7 @@ def test_the_model_is_described(scene: Path) -> None:
         "weights": "fp32",
         "encoder": "test",
         "complete": True,
-        "format": "1.0",
+        "format": "2.0",
     }
 
 

@@ -63,7 +63,8 @@ def _container() -> Iterator[Case]:
     yield "truncated", "it ends within the table of contents", file[:40]
     yield "truncated", "the last byte is missing", file[:-1]
     yield "bad-magic", "another format's first bytes", b"\x89PNG" + file[4:]
-    yield "unsupported-version", "major version 2", _patched(file, 8, b"\2")
+    yield "unsupported-version", "major version 3", _patched(file, 8, b"\3")
+    yield "unsupported-version", "major version 1, from before the header had a blur", _patched(file, 8, b"\1")
     yield "unsupported-version", "a flag is set", _patched(file, 10, b"\x80")
     yield "crc-mismatch", "one bit of the table of contents is wrong", _patched(file, 14, bytes([file[14] ^ 16]))
     yield "crc-mismatch", "one bit of the last section is wrong", file[:-1] + bytes([file[-1] ^ 1])
@@ -80,9 +81,9 @@ def _table() -> Iterator[Case]:
     yield "duplicate-section", "an unknown optional section is there twice", assemble([*rows, *twice])
     yield "unknown-section", "a required section of kind 7e", assemble([*rows, honest(0x7E, b"x")])
     yield "limit-exceeded", "a section of 2^31 bytes", assemble([rows[0], (kind, 1 << 31, crc, content), *rows[2:]])
-    head = MAGIC + b"\1\0\0\1\1\x80\0" + bytes(4)
+    head = MAGIC + b"\2\0\0\1\1\x80\0" + bytes(4)
     yield "bad-number", "a length with a last byte of 0", head + zlib.crc32(head).to_bytes(4, "little")
-    head = MAGIC + b"\1\0\0\1\1" + b"\xff" * 10 + b"\1" + bytes(4)
+    head = MAGIC + b"\2\0\0\1\1" + b"\xff" * 10 + b"\1" + bytes(4)
     yield "bad-number", "a length of eleven bytes", head + zlib.crc32(head).to_bytes(4, "little")
 
 
@@ -110,9 +111,10 @@ def _header() -> Iterator[Case]:
         ("not-finite", "a grid origin that is no number", 52, NAN32),
         ("bad-header", "voxels of size 0", 64, bytes(4)),
         ("bad-header", "a near plane at 0", 68, bytes(4)),
-        ("bad-header", "an unknown coder", 72, b"\2"),
-        ("bad-name", "a line feed in the encoder's name", 74, b"\n"),
-        ("bad-name", "an encoder's name that is not UTF-8", 74, b"\xff"),
+        ("bad-header", "a blur of 0", 72, bytes(4)),
+        ("bad-header", "an unknown coder", 76, b"\2"),
+        ("bad-name", "a line feed in the encoder's name", 78, b"\n"),
+        ("bad-name", "an encoder's name that is not UTF-8", 78, b"\xff"),
     )
     for code, what, offset, new in fields:
         yield code, what, _with(header=header[:2] + _patched(after, offset, new))

@@ -32,6 +32,7 @@ class Recipe:
         extra: kind and content of more sections.
         order: names of sections in the order of the file, after the header; empty: the order of the specification.
         padding: zeros after the stream of eta.
+        blur: of the header.
         cuts: names of sections; the file is decoded as cut in the middle of each, too.
     """
 
@@ -56,6 +57,7 @@ class Recipe:
     extra: tuple[tuple[int, bytes], ...] = ()
     order: tuple[str, ...] = ()
     padding: int = 0
+    blur: float = 0.1
     cuts: tuple[str, ...] = ()
 
 
@@ -181,6 +183,7 @@ def recipes() -> tuple[Recipe, ...]:
             name="rig_fp16",
             covers="weights in fp16; coarse deformation alone, offsets not turned; one chunk; a rig of fixed cameras, "
             "non-square pixels, principal points off the centre",
+            blur=0.3,
             anchors=48,
             grid_bits=5,
             model=_sizes(3, 7, 5, 12, 8, 5, 3, coarse=True),
@@ -214,6 +217,7 @@ def recipes() -> tuple[Recipe, ...]:
             name="torchac",
             covers="torchac's coder, with a block of 16384 symbols that is full, and escapes; fine deformation alone, "
             "one time knot; times on a raster of their own; names with many numbers and with none",
+            blur=1.5,
             anchors=140,
             grid_bits=6,
             model=_sizes(16, 6, 16, 8, 8, 1, 5, fine=True, rotate_offsets=True),
@@ -246,7 +250,7 @@ def recipes() -> tuple[Recipe, ...]:
             padding=8,
         ),
         Recipe(
-            name="version_1_7",
+            name="version_2_7",
             covers="a minor version to come: fields after the header's, a key and optional sections that nobody knows; "
             "free settings of every type; sections in another order; four chunks, int8",
             anchors=32,
@@ -271,7 +275,7 @@ def recipes() -> tuple[Recipe, ...]:
                 ("h.false", False),
                 ("i.empty", []),
             ),
-            header_tail=b"what version 1.7 appends",
+            header_tail=b"what version 2.7 appends",
             extra=((0x9F, b"an optional section"), (0xFF, b"")),
             order=("f_g_2", "cameras", "color", "networks", "f_g_0", "hyper", "positions", "f_g_3", "sigma", "entropy"),
         ),

@@ -46,7 +46,7 @@ def make(recipe: Recipe) -> bytes:
     rows = [honest(SECTION_KINDS[name], parts[name]) for name in ("header", *order)]
     rows += [honest(SECTION_KINDS[name], parts[name]) for name in parts if name not in ("header", *order)]
     extra = [honest(kind, content) for kind, content in recipe.extra]
-    return assemble([rows[0], *extra[:1], *rows[1:], *extra[1:]], version=bytes([1, recipe.minor]))
+    return assemble([rows[0], *extra[:1], *rows[1:], *extra[1:]], version=bytes([2, recipe.minor]))
 
 
 def sections(recipe: Recipe) -> dict[str, bytes]:
@@ -83,6 +83,7 @@ def header(recipe: Recipe) -> bytes:
         grid_origin=(-0.5 + 0.5 / cells, -0.5 + 0.5 / cells, -0.5 + 0.5 / cells),
         voxel=1 / cells,
         near=0.2,
+        blur=recipe.blur,
         coder=recipe.coder,
         encoder="adcgs conformance",
         config={**recipe.model, **recipe.entropy},

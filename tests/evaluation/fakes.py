@@ -75,7 +75,8 @@ class FakeDecoded:
         path.write_bytes(bytes(1234))
         self.draw = draw
         self.similarity = Similarity(0.7, np.array([0.2, 0.3, -0.4]))
-        self.header = Header(1, INSTANTS, 30.0, 0.7, (0.2, 0.3, -0.4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 0.01, 0.01)
+        places = (0.2, 0.3, -0.4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+        self.header = Header(1, INSTANTS, 30.0, 0.7, *places, voxel=0.01, near=0.01, blur=0.1)
         self.views = [
             CameraView(f.name, f.split, f.camera_id, f.time, self.place(scene, f.camera)) for f in scene.frames
         ]

@@ -21,7 +21,7 @@ Row = tuple[int, int, int, bytes]
 """Kind, stated length, stated CRC-32, content."""
 
 
-def assemble(rows: Sequence[Row], version: bytes = b"\1\0", flags: int = 0, count: int | None = None) -> bytes:
+def assemble(rows: Sequence[Row], version: bytes = b"\2\0", flags: int = 0, count: int | None = None) -> bytes:
     """A file that says whatever it is told to, with a valid checksum over its table of contents."""
     head = MAGIC + version + bytes([flags, (len(rows) if count is None else count) & 0xFF])
     head += b"".join(bytes([kind]) + varint(length) + crc.to_bytes(4, "little") for kind, length, crc, _ in rows)

@@ -68,6 +68,7 @@ def sections(weights: Literal["fp32", "fp16", "int8"] = "fp32", coder: str = "co
         grid_origin=(-0.5, -0.5, -0.5),
         voxel=1 / 64,
         near=1 / 64,
+        blur=0.25,
         coder=coder,
         config=MODEL | ENTROPY,
     )
@@ -102,7 +103,17 @@ def light_sections(weights: Literal["fp32", "fp16", "int8"] = "fp32") -> Mapping
     """The same without torch: sections of other rooms hold noise, the networks are three arrays of :data:`LIGHT`."""
     generator = np.random.default_rng(0)
     header = Header(
-        ANCHORS, FRAMES, 30.0, 0.5, (1, 2, 3), (1, 1, 1), (-0.5, -0.5, -0.5), 1 / 64, 1 / 64, config=MODEL | ENTROPY
+        ANCHORS,
+        FRAMES,
+        30.0,
+        0.5,
+        (1, 2, 3),
+        (1, 1, 1),
+        (-0.5, -0.5, -0.5),
+        1 / 64,
+        1 / 64,
+        0.25,
+        config=MODEL | ENTROPY,
     )
     arrays = {name: generator.normal(size=shape) for name, shape in LIGHT.items()}
     noise = {
