@@ -92,6 +92,7 @@ SWITCHES = (
     Variant("even-rates", "learning rates do not fall with the steps", ("lr_steps=1000000000",)),
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
+    Variant("wide-blur", "splats blurred by 0.3 px^2, as gsplat does", ("blur=0.3",)),
     Variant("no-cuts", "training does not prepare for cut files", ("chunk_dropout=0",)),
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
     Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
