@@ -23,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import adcgs
@@ -215,6 +216,29 @@ def csv_rows(name: str, times: dict[int, float]) -> list[dict[str, object]]:
 
 
 def main() -> None:
+    options = _parse()
+    check_device(options.device)
+    asked = options.threads if options.device == "cpu" else [1]
+    torch.set_num_threads(max(asked))
+    config = ModelConfig(primitives=options.primitives)
+    if options.width:
+        config = dataclasses.replace(config, prediction_width=options.width, deformation_width=options.width)
+    say(
+        f"{options.anchors} anchors x {config.primitives}, {options.size}x{options.size}, {options.device}, "
+        f"{max(asked)} threads, widths {config.prediction_width} and {config.deformation_width}, {options.clock} ms"
+    )
+    step = Step(config, options.anchors, options.size, options.device)
+    times = measure(step, asked, options.repeats, device_clock(options.device, CLOCKS[options.clock]))
+    report(times)
+    if options.csv is not None:
+        extra = {f"{name}, with rate": counts for name, counts in by_part(times.rate).items() if "quantisation" in name}
+        rows = {**by_part(times.parts), **extra, **by_part(times.whole)}
+        write_csv(options.csv, [row for name, counts in rows.items() for row in csv_rows(name, counts)])
+    if options.json:
+        print(json.dumps({**as_json(times), **{k: vars(options)[k] for k in ("device", "clock", "width")}}))
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_threads(parser)
     parser.add_argument("--repeats", type=int, default=21)
@@ -226,70 +250,80 @@ def main() -> None:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--csv", type=Path, help="file for a row per part")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
-    options = parser.parse_args()
-    check_device(options.device)
-    asked = options.threads if options.device == "cpu" else [1]
-    threads = max(asked)
-    torch.set_num_threads(threads)
-    clock = device_clock(options.device, CLOCKS[options.clock])
-    config = ModelConfig(primitives=options.primitives)
-    if options.width:
-        config = dataclasses.replace(config, prediction_width=options.width, deformation_width=options.width)
+    return parser.parse_args()
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr)
 
-    step = Step(config, options.anchors, options.size, options.device)
-    say(
-        f"{options.anchors} anchors x {config.primitives}, {options.size}x{options.size}, {options.device}, "
-        f"{threads} threads, widths {config.prediction_width} and {config.deformation_width}, {options.clock} ms"
-    )
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds by number of threads, then by part; ``definition`` in torch, on all threads."""
+
+    parts: dict[int, dict[str, float]]
+    rate: dict[int, dict[str, float]]
+    whole: dict[int, dict[str, float]]
+    definition: dict[str, float]
+
+    @property
+    def threads(self) -> int:
+        return max(self.parts)
+
+    @property
+    def per_view(self) -> dict[int, float]:
+        """What a view of a step of several takes, in times a step of one."""
+        whole = self.whole[self.threads]
+        return {n: whole[f"whole step, {n} views"] / n / whole["whole step"] for n in (2, 4)}
+
+
+def measure(step: Step, asked: list[int], repeats: int, clock: Callable[[], float]) -> Times:
     counts = sorted({1, *asked})
-    parts = by_threads(step.parts(plain=False, with_rate=False), counts, options.repeats, clock)
-    rate = by_threads(step.parts(plain=False, with_rate=True), counts, options.repeats, clock)
-    plain = medians(step.parts(plain=True, with_rate=False), max(options.repeats // 2, 3), clock)
+    parts = by_threads(step.parts(plain=False, with_rate=False), counts, repeats, clock)
+    rate = by_threads(step.parts(plain=False, with_rate=True), counts, repeats, clock)
+    plain = medians(step.parts(plain=True, with_rate=False), max(repeats // 2, 3), clock)
     steps = {
         "whole step": step.whole,
         "whole step, with rate": lambda: step.whole(True),
         "whole step, 2 views": lambda: step.whole(views=2),
         "whole step, 4 views": lambda: step.whole(views=4),
     }
-    whole = by_threads(steps, counts, options.repeats, clock)
-    results: dict[str, object] = {"threads": threads, "device": options.device}
-    results |= {"clock": options.clock, "width": options.width}
-    for name in parts[threads]:
-        say(row(name, {count: times[name] for count, times in parts.items()}))
-    say(row("sum of parts", {count: sum(times.values()) for count, times in parts.items()}))
-    for name in ("quantisation forward", "quantisation backward"):
-        say(row(f"{name}, with rate", {count: times[name] for count, times in rate.items()}))
-    for name in steps:
-        say(row(name, {count: times[name] for count, times in whole.items()}))
-    all_threads = whole[threads]
-    amortised = {n: all_threads[f"whole step, {n} views"] / n / all_threads["whole step"] for n in (2, 4)}
-    shares = ", ".join(f"{n} views {share:.2f}" for n, share in amortised.items())
-    say(f"time for each view, in times a step of one: {shares}")
     definition = {name: plain[name] for name in plain if name.startswith(("prediction", "deformation", "adam"))}
+    return Times(parts, rate, by_threads(steps, counts, repeats, clock), definition)
+
+
+def report(times: Times) -> None:
+    """Lines for a person."""
+    for name, counts in by_part(times.parts).items():
+        say(row(name, counts))
+    say(row("sum of parts", {count: sum(parts.values()) for count, parts in times.parts.items()}))
+    for name in ("quantisation forward", "quantisation backward"):
+        say(row(f"{name}, with rate", by_part(times.rate)[name]))
+    for name, counts in by_part(times.whole).items():
+        say(row(name, counts))
+    shares = ", ".join(f"{n} views {share:.2f}" for n, share in times.per_view.items())
+    say(f"time for each view, in times a step of one: {shares}")
     for name in ("prediction", "deformation"):
-        forward, backward = (definition[f"{name} {kind}"] for kind in ("forward", "backward"))
+        forward, backward = (times.definition[f"{name} {kind}"] for kind in ("forward", "backward"))
         say(f"{name + ' in torch':<24} forward {forward:7.2f}  backward {backward:7.2f}")
-    say(f"{'adam in torch':<24} {definition['adam']:7.2f}")
-    results |= {
-        "parts": parts[threads],
-        "parts_one_thread": parts[1],
-        "whole": whole[threads],
-        "whole_one_thread": whole[1],
-        "whole_by_threads": whole,
-        "rate": {kind: rate[threads][f"quantisation {kind}"] for kind in ("forward", "backward")},
-        "rate_one_thread": {kind: rate[1][f"quantisation {kind}"] for kind in ("forward", "backward")},
-        "definition": definition,
-        "per_view": amortised,
+    say(f"{'adam in torch':<24} {times.definition['adam']:7.2f}")
+
+
+def as_json(times: Times) -> dict[str, object]:
+    threads = times.threads
+    quantisation = {n: {k: times.rate[n][f"quantisation {k}"] for k in ("forward", "backward")} for n in (1, threads)}
+    return {
+        "threads": threads,
+        "parts": times.parts[threads],
+        "parts_one_thread": times.parts[1],
+        "whole": times.whole[threads],
+        "whole_one_thread": times.whole[1],
+        "whole_by_threads": times.whole,
+        "rate": quantisation[threads],
+        "rate_one_thread": quantisation[1],
+        "definition": times.definition,
+        "per_view": times.per_view,
     }
-    if options.csv is not None:
-        extra = {f"{name}, with rate": {n: rate[n][name] for n in rate} for name in rate[1] if "quantisation" in name}
-        all_parts = {**by_part(parts), **extra, **by_part(whole)}
-        write_csv(options.csv, [row for name, times in all_parts.items() for row in csv_rows(name, times)])
-    if options.json:
-        print(json.dumps(results))
 
 
 if __name__ == "__main__":
