@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 
-FORMAT = 1
+FORMAT = 2  # 1 had no blur: such a run would go on with splats that it was not trained with
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -56,7 +56,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise TrainingError("bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})") from error
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != FORMAT:
-        raise TrainingError("bad-checkpoint", f"{path}: checkpoint format {found!r}, this version reads {FORMAT}")
+        problem = f"{path}: checkpoint format {found!r}, this version reads {FORMAT}; start without --resume"
+        raise TrainingError("bad-checkpoint", problem)
     return tensors, meta
 
 
