@@ -88,6 +88,7 @@ SWITCHES = (
     Variant("no-hyperprior", "hyperprior off", ("hyperprior=false",)),
     Variant("plain-gradient", "refinement by the plain gradient", ("significance_weights=false",)),
     Variant("ten-primitives", "ten primitives an anchor, not six", ("model.primitives=10",)),
+    Variant("narrow", "deformation networks of 64, not 96", ("model.deformation_width=64",)),
     Variant("decay", "learning rates decay from the start", ("lr_hold=0",)),
     Variant("even-rates", "learning rates do not fall with the steps", ("lr_steps=1000000000",)),
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
