@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from adcgs.evaluation.metrics import psnr
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
 from adcgs.training.camera_colors import CameraColors
+from adcgs.training.grid import Grid, on_grid, trained_grid
+from adcgs.training.losses import l1_dssim
 from PIL import Image
 
 from ..captures import write_rig
@@ -127,3 +130,22 @@ def test_a_capture_without_fixed_cameras_is_refused(balls: Path) -> None:
     with pytest.raises(TrainingError, match="--camera-colors") as error:
         Trainer(load_scene(balls), replace(TINY, camera_colors=True))
     assert error.value.code == "no-fixed-cameras"
+
+
+def test_the_position_grid_is_judged_in_the_cameras_colours(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
+
+    def judge(positions: torch.Tensor, origin: torch.Tensor, distortion: Callable[[Grid], float], *_: float) -> Grid:
+        here = on_grid(positions, origin, trained.voxel)  # where the anchors are already
+        judged.append(distortion(here))
+        return here
+
+    monkeypatch.setattr("adcgs.training.grid.choose_grid", judge)
+    monkeypatch.setattr(trained, "config", replace(trained.config, voxel=None))
+    trained_grid(trained)
+    chosen = np.unique(np.linspace(0, len(trained.frames) - 1, 8).round().astype(int))
+    shown = [
+        float(l1_dssim(trained.render(frame), torch.from_numpy(trained.scene.target(frame)), trained.config.ssim_weight))
+        for frame in (trained.frames[i] for i in chosen)
+    ]
+    assert judged == [pytest.approx(np.mean(shown), rel=1e-3)]
