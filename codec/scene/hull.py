@@ -65,7 +65,7 @@ def carve(
     """
     if box is None:
         box = content_box(views)
-    masks = [_mask(views, frame) for frame in _window(views.split("train"), instant, options.window)]
+    masks = [mask_of(views, frame) for frame in _window(views.split("train"), instant, options.window)]
     size = float((box[1] - box[0]).max()) / options.resolution
     cells = carve_cells(masks, box, size, options.agreement)
     points = _seen_surface(views, cells, box[0], size)
@@ -98,7 +98,7 @@ def has_silhouettes(views: Views) -> bool:
     if not views.has_alpha:
         return False
     frames = _spread(views.split("train"), 8)
-    covered = [_mask(views, frame).opaque.mean() for frame in frames]
+    covered = [mask_of(views, frame).opaque.mean() for frame in frames]
     return 0 < float(np.mean(covered)) < 0.95
 
 
@@ -113,7 +113,7 @@ def content_box(views: Views, instants: int = 8, resolution: int = 48) -> NDArra
     size = float((box[1] - box[0]).max()) / resolution
     found = []
     for instant in (np.arange(instants) + 0.5) / instants:
-        masks = [_mask(views, frame) for frame in _window(frames, float(instant), None)]
+        masks = [mask_of(views, frame) for frame in _window(frames, float(instant), None)]
         cells = carve_cells(masks, box, size, CarveOptions.agreement)
         found.append(_seen_surface(views, cells, box[0], size))
     points = np.concatenate(found)
@@ -136,7 +136,8 @@ def _spread(frames: list[Frame], count: int) -> list[Frame]:
     return [frames[i] for i in chosen]
 
 
-def _mask(views: Views, frame: Frame) -> Mask:
+def mask_of(views: Views, frame: Frame) -> Mask:
+    """A frame's silhouette, about MASK_SIDE pixels along its longer side."""
     downscale = max(1, round(max(frame.camera.width, frame.camera.height) / MASK_SIDE))
     camera = views.camera(frame, downscale)
     image = views.image(frame, downscale)
@@ -195,7 +196,7 @@ def _seen_surface(
     points = (corner + (surface(cells) + 0.5) * size).astype(np.float32)
     witnesses = np.zeros(len(points), np.int16)
     for frame in _spread(views.split("train"), VISIBILITY_CAMERAS):
-        mask = _mask(views, frame)
+        mask = mask_of(views, frame)
         inside, pixel, depth = _look_up(mask, points)
         witnesses[inside] += depth[inside] <= _front_depth(mask, pixel, depth[inside], size) + 2 * size
     return points[witnesses >= min(2, len(views.split("train")))]

@@ -52,7 +52,7 @@ def moving_cloud(scene: Scene, most: int, progress: Callable[[float], None] | No
     if not tracks:
         return None
     source = f"what moves before {len(rigs)} fixed cameras, followed over {len(times)} instants"
-    return _joined(tracks, clouds, times, source)
+    return joined(tracks, clouds, times, source)
 
 
 def _instants(rigs: dict[int, list[Frame]], most: int) -> NDArray[np.float64]:
@@ -61,12 +61,13 @@ def _instants(rigs: dict[int, list[Frame]], most: int) -> NDArray[np.float64]:
     return np.asarray(times[np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))])
 
 
-def _joined(
+def joined(
     tracks: Sequence[Track],
     clouds: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
     times: NDArray[np.float64],
     source: str,
 ) -> MovingCloud:
+    """Pieces found in the clouds (points and colours of each instant), as one cloud with their ways."""
     sizes = [len(track.members) for track in tracks]
     held = [np.clip(np.arange(len(times)) - track.first, 0, len(track.shifts) - 1) for track in tracks]
     return MovingCloud(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 
-FORMAT = 2  # 1 had no blur: such a run would go on with splats that it was not trained with
+FORMAT = 3  # 2 did not say how often what is missing was looked for; 1 had no blur
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

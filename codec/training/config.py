@@ -22,6 +22,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "chunks": (1, 16),
     "mover_instants": (0, 1000),
     "mover_anchors": (0, 1 << 22),
+    "missing_anchors": (0, 1 << 22),
     "grow_spacing": (1e-4, 1.0),
     "chunk_dropout": (0, 1),
     "ssim_weight": _SHARE,
@@ -37,7 +38,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "prune_weight": (0.0, 1e9),
     "checkpoint_minutes": _POSITIVE,
     **dict.fromkeys(("refine_from", "refine_until", "noise_from", "rate_from", "freeze_positions_at"), _SHARE),
-    **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background", "steer_from"), _SHARE),
+    **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background", "steer_from", "missing_at"), _SHARE),
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
     **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy", "coarse_decay"), _POSITIVE),
     "lr_camera_colors": _POSITIVE,
@@ -61,6 +62,8 @@ class TrainingConfig:
     max_anchors: int = 6000
     mover_instants: int = 64  # at most, at which what moves is carved and followed before fixed cameras; 0: it is not
     mover_anchors: int = 2000  # on what moves; the initial ones take the rest
+    missing_anchors: int = 0  # at most, on what a moving camera shows and the model does not, see missing.py; 0: none
+    missing_at: float = 0.18  # when that is looked for, and twice that; before the rest has its shape, all is missing
     voxel: float | None = None  # of the position grid, in the normalised space; None chooses it (see grid.py)
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import SceneError
 from ..features import Features
@@ -101,7 +103,9 @@ def initial_features(
     return Features(f_v.contiguous(), f_g, sigma.contiguous(), torch.logit(rgb))
 
 
-def _spread(cloud: Cloud, coordinates: NDArray[np.float64], count: int) -> tuple[NDArray[np.generic], ...]:
+def _spread(
+    cloud: Cloud, coordinates: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Indices of at most ``count`` points, far apart in ``coordinates`` (P, D); their places, colours and spacing."""
     keep = thin(coordinates, count)
     points, colors = np.asarray(cloud.points, np.float64)[keep], np.asarray(cloud.colors, np.float64)[keep]
@@ -141,6 +145,33 @@ def initial_model(
     if moving is not None and config.coarse and config.coarse_opacity and (piece >= 0).any():
         teach_motion(model, motion_of(points, piece, moving), seed)
     return model
+
+
+def add_anchors(
+    model: AnchorModel, append: Callable[[dict[str, Tensor]], None], moving: Movers, count: int, seed: int
+) -> int:
+    """Give a model that is being trained at most ``count`` anchors on what moves, and teach them their ways.
+
+    Args:
+        append: adds rows to the model's anchor tensors, by name.
+        seed: the run's, so that f_v is the function of place that it was for the first anchors.
+
+    Returns:
+        How many came to be.
+    """
+    keep, points, colors, size = _spread(moving, np.column_stack([moving.points, 100.0 * moving.track]), count)
+    own = moving.track[keep]
+    generator = torch.Generator().manual_seed(seed)
+    features = initial_features(points, colors, own, size, model.config, generator)
+    device = model.positions.device
+    rows = {"positions": torch.from_numpy(points).float(), **vars(features)}
+    append({name: value.to(device) for name, value in rows.items()})
+    everywhere = model.positions.detach().cpu().numpy().astype(np.float64)
+    piece = np.concatenate([np.full(len(everywhere) - len(own), -1), own])
+    model.cpu()  # where some thousand steps of a small network are soon done; parameters stay the optimiser's
+    teach_motion(model, motion_of(everywhere, piece, moving), seed)
+    model.to(device)
+    return len(own)
 
 
 def motion_of(points: NDArray[np.float64], piece: NDArray[np.int64], moving: Movers) -> Motion:

@@ -2,11 +2,13 @@
 
 Gradients of pictures move an anchor by about its own size. What flies across the scene was therefore followed
 beforehand (:mod:`adcgs.scene.tracks`), and the coarse deformation (Eq. 2) is first fitted to those ways: along its
-piece's path while that was found, transparent before and after, and everything else at rest.
+piece's path while that was found, transparent before and after, and everything else as it was, which is at rest before
+training.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch.nn import functional as F
 from ..model import AnchorModel
 
 STEPS = 2000
-ALWAYS_THERE = 500  # anchors that are always there, to hold them where they are: a sample will do
+ALWAYS_THERE = 500  # anchors that are always there, to hold them where they are: each step a sample of so many
 RATE = 5e-3
 SHOWN, HIDDEN = 1.0, -5.0  # what is added to an anchor's opacity logits
 RAMP = 0.35  # of the time between two instants: half of what it takes from shown to hidden
@@ -72,7 +74,9 @@ class Motion:
 
 
 def teach_motion(model: AnchorModel, motion: Motion, seed: int) -> tuple[float, float]:
-    """Fit F_omega, Z and f_v of the anchors that move; where those are hidden, they may be anywhere.
+    """Fit F_omega, Z and f_v of the anchors that come and go; where those are hidden, they may be anywhere.
+
+    Of the others F_omega goes on saying what it said before.
 
     Returns:
         Root mean square errors of the last steps' places (of what is shown) and opacity logits.
@@ -81,24 +85,27 @@ def teach_motion(model: AnchorModel, motion: Motion, seed: int) -> tuple[float, 
     generator = torch.Generator().manual_seed(seed)
     passing = motion.passing()
     always = torch.nonzero(motion.lives[:, 0].isnan()).flatten()
-    always = always[:: max(1, len(always) // ALWAYS_THERE)]
     f_v = model.f_v.detach()[passing].requires_grad_()
-    others = model.f_v.detach()[always]
-    taught = torch.cat([passing, always])
-    part = Motion(motion.times, motion.moves[taught], motion.turns[taught], motion.lives[taught])
+    part = Motion(motion.times, motion.moves[passing], motion.turns[passing], motion.lives[passing])
+    before, z_before = copy.deepcopy(net).requires_grad_(False), None if z is None else z.detach().clone()
     adam = torch.optim.Adam([*net.parameters(), f_v, *([] if z is None else [z])], lr=RATE)
     errors = np.zeros(2)
     for step in range(STEPS):
         time = float(torch.rand((), generator=generator))
+        sample = torch.randint(max(len(always), 1), (min(len(always), ALWAYS_THERE),), generator=generator)
+        others = model.f_v.detach()[always[sample]]
         delta = net(torch.cat([f_v, others]), time, z)
+        known = before(others, time, z_before)
         move, turn, fade = part.at(time)
-        here = (fade > HIDDEN)[:, None]
+        here = torch.cat([fade > HIDDEN, torch.ones(len(others), dtype=torch.bool)])[:, None]
+        move, fade = torch.cat([move, known[:, :3]]), torch.cat([fade, known[:, -1]])
+        turn = torch.cat([turn, _unit(known[:, 6:10])])
         place = (torch.where(here, delta[:, :3] - move, 0.0)).square().sum(dim=1).mean()
-        found = F.normalize(delta[:, 6:10] + delta.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
-        turned = torch.where(here, found - turn, 0.0).square().sum(dim=1).mean()
+        turned = torch.where(here, _unit(delta[:, 6:10]) - turn, 0.0).square().sum(dim=1).mean()
         fading = F.mse_loss(delta[:, -1], fade)
-        rest = delta[:, 3:6].square().mean() + delta[:, 10:13].square().mean()
-        loss = fading + PLACE_WEIGHT * place + TURN_WEIGHT * turned + REST_WEIGHT * rest
+        rest = torch.cat([delta[:, 3:6], delta[:, 10:13]], dim=1)
+        rest = torch.cat([rest[: len(f_v)], rest[len(f_v) :] - torch.cat([known[:, 3:6], known[:, 10:13]], dim=1)])
+        loss = fading + PLACE_WEIGHT * place + TURN_WEIGHT * turned + REST_WEIGHT * 2 * rest.square().mean()
         adam.zero_grad()
         loss.backward()
         for group in adam.param_groups:
@@ -109,3 +116,8 @@ def teach_motion(model: AnchorModel, motion: Motion, seed: int) -> tuple[float, 
     with torch.no_grad():
         model.f_v[passing] = f_v
     return float(errors[0] ** 0.5), float(errors[1] ** 0.5)
+
+
+def _unit(difference: Tensor) -> Tensor:
+    """Unit quaternions (N, 4) of F_omega's outputs, which are differences from the identity."""
+    return F.normalize(difference + difference.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)

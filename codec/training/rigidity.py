@@ -14,13 +14,19 @@ from torch import Tensor
 _NEAREST = 4
 _EVERY = 300  # steps after which neighbours are looked for anew: positions move
 _LEAST = 1e-3  # of a distance, in the normalised space: anchors in one place weigh no more than those so near
+_SLACK = 1.0  # lengths by which the distance from what flies past has changed
 _TINY = 1e-12  # keeps the gradient of a root finite
 
 
 class Rigidity:
-    """The penalty, and who is whose neighbour."""
+    """The penalty, and who is whose neighbour.
+
+    Attributes:
+        lets_go: what moved far from a neighbour is held no more: something is there that flies past others.
+    """
 
     def __init__(self) -> None:
+        self.lets_go = False
         self._others: Tensor | None = None  # (N, nearest), indices of anchors
 
     def penalty(self, positions: Tensor, offsets: Tensor, means: Tensor, iteration: int) -> Tensor:
@@ -40,7 +46,10 @@ class Rigidity:
             return before.sum()
         after = _distances(means.view(count, primitives, 3).mean(dim=1), self._others)
         length = before.detach()
-        return ((after - before).square() / length.clamp_min(_LEAST)).mean() / length.mean().clamp_min(_LEAST)
+        change = (after - before).square()
+        if self.lets_go:  # saturates (Geman and McClure, 1985)
+            change = change / (1 + change / (_SLACK * length.clamp_min(_LEAST)).square())
+        return (change / length.clamp_min(_LEAST)).mean() / length.mean().clamp_min(_LEAST)
 
     def forget(self) -> None:
         """The anchors are not those that they were."""

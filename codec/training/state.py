@@ -35,6 +35,8 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "iteration": trainer.iteration,
         "seconds": trainer.seconds,
         "frozen": trainer.frozen,
+        "searches": trainer.searches,
+        "has_flights": trainer.has_flights,
         "voxel": trainer.voxel,
         "error": trainer.error,
         "knows_rate": trainer.knows_rate,
@@ -87,13 +89,15 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.entropy.load_steps_state(section(tensors, "steps"))
     trainer.optimiser.load_state(section(tensors, "adam"))
     trainer.significance.load_state(section(tensors, "significance"))
+    trainer.has_flights = bool(rest["has_flights"])
     if trainer.rigidity is not None:
         trainer.rigidity.load_state(section(tensors, "rigidity"), len(trainer.model.positions))
+        trainer.rigidity.lets_go = trainer.has_flights
     trainer.origin = tensors["origin"].clone()
     trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
     trainer.error, trainer.knows_rate = float(rest["error"]), bool(rest["knows_rate"])
     trainer.frozen, trainer.voxel = bool(rest["frozen"]), float(rest["voxel"])
-    trainer.adjusted = bool(rest["adjusted"])
+    trainer.adjusted, trainer.searches = bool(rest["adjusted"]), int(rest["searches"])
     if trainer.steering is not None:
         trainer.steering.load_state(rest["steering"])
     if "sealed" in tensors:

@@ -29,6 +29,7 @@ from .grid import VOXELS, snap, trained_grid
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
+from .missing import SEARCHES, can_search, search_missing
 from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
@@ -98,6 +99,8 @@ class Trainer:
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False
+        self.searches = 0  # for what is missing, so far
+        self.has_flights = False  # some were found
         self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error
         self.knows_rate = False
@@ -245,6 +248,8 @@ class Trainer:
         torch.manual_seed((config.seed << 32) + self.iteration)
         if not self.frozen and progress >= config.freeze_positions_at:
             self._freeze_positions()
+        if self.searches < SEARCHES and progress >= config.missing_at * (1 + self.searches):
+            self._search()
         frames = self._next_frames()
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
         features, rate = self._coded_features(progress)
@@ -429,11 +434,18 @@ class Trainer:
             self.optimiser.append(new)
         self._anchors_changed()
 
+    def _search(self) -> None:
+        self.searches += 1
+        if not self.frozen and can_search(self) and search_missing(self):
+            self.has_flights = True
+            self._anchors_changed()
+
     def _anchors_changed(self) -> None:
         self.entropy.forget_steps()  # a refinement may grow as many as it prunes, and steps are an anchor's own
         self.significance = self._new_significance()
         if self.rigidity is not None:
             self.rigidity.forget()
+            self.rigidity.lets_go = self.has_flights
 
     def _new_significance(self) -> Significance:
         config = self.config

@@ -144,8 +144,8 @@ def test_the_position_grid_is_judged_in_the_cameras_colours(trained: Trainer, mo
     monkeypatch.setattr(trained, "config", replace(trained.config, voxel=None))
     trained_grid(trained)
     chosen = np.unique(np.linspace(0, len(trained.frames) - 1, 8).round().astype(int))
-    shown = [
-        float(l1_dssim(trained.render(frame), torch.from_numpy(trained.scene.target(frame)), trained.config.ssim_weight))
-        for frame in (trained.frames[i] for i in chosen)
-    ]
+    frames = [trained.frames[i] for i in chosen]
+    targets = [torch.from_numpy(trained.scene.target(frame)) for frame in frames]
+    weight = trained.config.ssim_weight
+    shown = [float(l1_dssim(trained.render(f), target, weight)) for f, target in zip(frames, targets, strict=True)]
     assert judged == [pytest.approx(np.mean(shown), rel=1e-3)]

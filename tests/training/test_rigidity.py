@@ -40,6 +40,23 @@ def test_scale_does_not_matter() -> None:
     torch.testing.assert_close(small, large)
 
 
+def test_what_flies_past_is_let_go() -> None:
+    positions, offsets = cloud()
+    away = torch.zeros_like(positions)
+    away[: len(away) // 2, 0] = 50.0
+    rigidity, forces = Rigidity(), []
+    for rigidity.lets_go in (False, True):
+        for way in (1e-4, 1.0):
+            means = (positions[:, None] + offsets + way * away[:, None]).flatten(0, 1).requires_grad_()
+            rigidity.penalty(positions, offsets, means, 0).backward()
+            assert means.grad is not None
+            forces.append(float(means.grad.abs().max()))
+    near, far, near_let_go, far_let_go = forces
+    assert far > 1000 * near
+    assert near_let_go == pytest.approx(near, rel=0.1)
+    assert far_let_go < near
+
+
 def test_its_value_and_gradient_are_those_of_its_formula() -> None:
     positions, offsets = cloud(8, 2)
     means = moved(positions, offsets) + 0.05 * torch.randn(16, 3, dtype=torch.float64, generator=torch.Generator())
