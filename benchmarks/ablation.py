@@ -48,6 +48,7 @@ from runs import (
 from weights import rewrite
 
 FIXED_CAMERAS = ("neural3d", "panoptic")  # layouts in which what moves is carved
+ALPHA = "dnerf"  # that of one moving camera with alpha masks
 CLOSE = 0.5  # dB; nearer to the full method than this, a row needs all seeds
 
 
@@ -60,14 +61,14 @@ class Variant:
         title: in the table.
         changes: ``--set`` arguments.
         options: other arguments of adcgs-encode.
-        cameras: before which it means something.
+        cameras: before which it means something; "alpha": one that moves, with alpha masks.
     """
 
     name: str
     title: str
     changes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    cameras: Literal["all", "fixed", "moving"] = "all"
+    cameras: Literal["all", "fixed", "moving", "alpha"] = "all"
 
 
 _NO_RATE = ("hyperprior=false", "adaptive_step=false")  # and lambda 0, see `arguments`
@@ -99,7 +100,7 @@ SWITCHES = (
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
     Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
     Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), cameras="moving"),
-    Variant("search", "what is missing is looked for in flight", ("missing_anchors=1000",), cameras="moving"),
+    Variant("search", "what is missing is looked for in flight", ("missing_anchors=1000",), cameras="alpha"),
     Variant("needles", "primitives as long and thin as they like", ("needles=0",), cameras="moving"),
 )
 # Made from the full method's file, without training.
@@ -175,8 +176,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _applies(variant: Variant, settings: Settings) -> bool:
-    kind = "fixed" if detect_layout(Path(settings.capture)) in FIXED_CAMERAS else "moving"
-    return variant.cameras in ("all", kind)
+    layout = detect_layout(Path(settings.capture))
+    kind = "fixed" if layout in FIXED_CAMERAS else "moving"
+    return variant.cameras in ("all", kind) or (variant.cameras == "alpha" and layout == ALPHA)
 
 
 def arguments(variant: Variant, seed: int) -> list[str]:

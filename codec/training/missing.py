@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..errors import TrainingError
 from ..render import render
 from ..scene.flights import REACH, Picture, flying_cloud
 from ..scene.hull import has_silhouettes, mask_of
@@ -30,12 +31,17 @@ _LEAST_ANCHORS = 10
 _POINTS = 3  # carved, an anchor
 
 
-def can_search(trainer: Trainer) -> bool:
-    """Whether there is one moving camera, whose pictures tell what is there from what is empty."""
-    config = trainer.config
-    if not (config.missing_anchors and config.model.coarse and config.model.coarse_opacity and trainer.one_view):
-        return False
-    return len(trainer.frames) > 2 * REACH and has_silhouettes(trainer.scene)
+def check_search(trainer: Trainer) -> None:
+    """There must be one moving camera, whose pictures tell what is there from what is empty, and anchors that fade.
+
+    Raises:
+        TrainingError: ``cannot-search``.
+    """
+    model = trainer.config.model
+    alone = trainer.one_view and len(trainer.frames) > 2 * REACH and has_silhouettes(trainer.scene)
+    if not (alone and model.coarse and model.coarse_opacity):
+        need = f"more than {2 * REACH} pictures with alpha, one an instant, model.coarse and model.coarse_opacity"
+        raise TrainingError("cannot-search", f"{trainer.scene.root}: missing_anchors needs {need}; leave it out")
 
 
 @torch.no_grad()

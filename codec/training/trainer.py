@@ -29,7 +29,7 @@ from .grid import VOXELS, snap, trained_grid
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
-from .missing import SEARCHES, can_search, search_missing
+from .missing import SEARCHES, check_search, search_missing
 from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
@@ -115,6 +115,8 @@ class Trainer:
         self.one_view = len(self._instants) == len(self.frames)  # an instant
         moves = config.model.coarse and config.rigidity > 0
         self.rigidity = Rigidity() if moves and self.one_view else None
+        if config.missing_anchors:
+            check_search(self)
         self._started = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
@@ -436,7 +438,7 @@ class Trainer:
 
     def _search(self) -> None:
         self.searches += 1
-        if not self.frozen and can_search(self) and search_missing(self):
+        if self.config.missing_anchors and not self.frozen and search_missing(self):
             self.has_flights = True
             self._anchors_changed()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from adcgs.errors import TrainingError
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
-from adcgs.training.missing import can_search, missing_pictures, search_missing
+from adcgs.training.missing import missing_pictures, search_missing
 
 from ..captures import write_rig
 from ..scene import captures
@@ -36,10 +37,14 @@ def without_the_red_ball(scene: Scene) -> Trainer:
 
 
 def test_only_one_moving_camera_with_silhouettes_is_searched(scene: Scene, tmp_path: Path) -> None:
-    assert can_search(Trainer(scene, CONFIG))
-    assert not can_search(Trainer(scene, replace(CONFIG, missing_anchors=0)))
-    assert not can_search(Trainer(scene, replace(CONFIG, model=replace(CONFIG.model, coarse_opacity=False))))
-    assert not can_search(Trainer(load_scene(write_rig(tmp_path)), CONFIG))
+    Trainer(scene, CONFIG)
+    lasting = replace(CONFIG, model=replace(CONFIG.model, coarse_opacity=False))
+    rig = load_scene(write_rig(tmp_path))
+    for capture, config in ((scene, lasting), (rig, CONFIG)):
+        with pytest.raises(TrainingError, match="missing_anchors") as caught:
+            Trainer(capture, config)
+        assert caught.value.code == "cannot-search"
+        Trainer(capture, replace(config, missing_anchors=0))
 
 
 def test_pictures_say_where_the_model_lacks_something(scene: Scene) -> None:
