@@ -26,14 +26,14 @@ class ModelConfig:
 
     The paper's values: K = 10, N_v = 32, N_g = 16, f_t of 256 dimensions, f_p of 72 = 3 axes x 12 frequencies
     x (sin, cos). Six primitives an anchor give more quality per byte and per minute than ten (``benchmarks/ablation.py``);
-    a time embedding of 64 and deformation networks of 96 serve CPU minutes best (``benchmarks/results/tried/``).
+    a time embedding and deformation networks of 64 serve CPU minutes and fp32 files best; an hour makes use of 96.
     """
 
     primitives: int = 6  # K, primitives per anchor
     reference_dim: int = 32  # N_v, size of f_v
     residual_dim: int = 16  # N_g, size of f_g per primitive
     prediction_width: int = 32  # hidden width of F_theta (Eq. 1)
-    deformation_width: int = 96  # hidden width of F_omega (Eq. 2) and F_varpi (Eq. 4)
+    deformation_width: int = 64  # hidden width of F_omega (Eq. 2) and F_varpi (Eq. 4)
     time_dim: int = 64  # size of f_t (Eq. 3); does not reach the file, see TimeTable
     knots: int = 32  # rows of the time table
     position_frequencies: int = 12  # sinusoids per axis in f_p

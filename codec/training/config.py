@@ -223,5 +223,6 @@ def preset(name: str) -> TrainingConfig:
     if name == "default":
         return base
     if name == "best":
-        return replace(base, minutes=60.0, max_anchors=10000, initial_anchors=8000)
+        wide = replace(base.model, deformation_width=96)
+        return replace(base, minutes=60.0, max_anchors=10000, initial_anchors=8000, model=wide)
     raise OptionError("bad-option", f"no preset '{name}'; there are draft, default and best")
