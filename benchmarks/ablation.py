@@ -100,7 +100,7 @@ SWITCHES = (
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
     Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
     Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), cameras="moving"),
-    Variant("search", "what is missing is looked for in flight", ("missing_anchors=1000",), cameras="alpha"),
+    Variant("no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha"),
     Variant("needles", "primitives as long and thin as they like", ("needles=0",), cameras="moving"),
 )
 # Made from the full method's file, without training.

@@ -36,6 +36,8 @@ TRANSPARENT = -2.0  # what a way earns where it leads through the empty part of 
 LEAST_SCORE = 0.6  # of a picture, on average
 AGREEMENT = 0.7  # of the masks around a cell: in some, what flies looks like what is behind it
 GROWTH = 2  # pixels by which a blob may be larger than what differed
+NEAR = 0.5  # of a blob's radius: what the model has so near, its gradients can move there
+MOST_THERE = 0.4  # of what is carved of a blob may be so near to what the model has
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +47,12 @@ class Picture:
     Attributes:
         mask: the frame's silhouette and colours.
         missing: (H, W) pixels of the silhouette that the model shows otherwise.
+        there: (N, 3) where the model has something at that instant.
     """
 
     mask: Mask
     missing: NDArray[np.bool_]
+    there: Points
 
     @property
     def time(self) -> float:
@@ -109,11 +113,21 @@ def _sights(pictures: Sequence[Picture], index: int, box: Points, size: float) -
         depth = float(here.mask.matrix[2, :3] @ way[0] + here.mask.matrix[2, 3])
         radius = depth * float(np.sqrt(len(blob) / np.pi) / np.linalg.norm(here.mask.matrix[0, :3]))
         points, colors = _carve(near, *way, radius, size)
-        if len(points) >= LEAST_POINTS:
+        if len(points) >= LEAST_POINTS and not _is_there(here, points, max(NEAR * radius, 2 * size)):
             color = here.mask.rgb[tuple(blob.T)].mean(axis=0)
             # Where it was carved says better where it is than the middle of what was seen of it.
             sights.append(_Sight(index, points.mean(axis=0), way[1], radius, color, points, colors))
     return sights
+
+
+def _is_there(picture: Picture, points: Points, reach: float) -> bool:
+    """Whether the model has something where ``points`` are, if not as it should be: no new anchors are needed."""
+    from scipy.spatial import cKDTree
+
+    if not len(picture.there):
+        return False
+    distance, _ = cKDTree(picture.there).query(points, distance_upper_bound=reach)
+    return float(np.isfinite(distance).mean()) > MOST_THERE
 
 
 def _continue(flights: list[list[_Sight]], sights: list[_Sight], times: Points, size: float) -> None:

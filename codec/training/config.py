@@ -62,7 +62,7 @@ class TrainingConfig:
     max_anchors: int = 6000
     mover_instants: int = 64  # at most, at which what moves is carved and followed before fixed cameras; 0: it is not
     mover_anchors: int = 2000  # on what moves; the initial ones take the rest
-    missing_anchors: int = 0  # at most, on what a moving camera shows and the model does not, see missing.py; 0: none
+    missing_anchors: int = 1000  # at most, on what one moving camera shows and the model lacks, see missing.py; 0: none
     missing_at: float = 0.18  # when that is looked for, and twice that; before the rest has its shape, all is missing
     voxel: float | None = None  # of the position grid, in the normalised space; None chooses it (see grid.py)
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import TrainingError
 from ..render import render
 from ..scene.flights import REACH, Picture, flying_cloud
 from ..scene.hull import has_silhouettes, mask_of
@@ -26,22 +25,17 @@ if TYPE_CHECKING:
 SEARCHES = 2  # in a run: what hid the rest of a thing, or had its place, is mostly gone the second time
 MOST_PICTURES = 128
 DIFFERENCE = 0.25  # in the colour channel, or the alpha, that differs most
+VISIBLE = 0.1  # opacity of primitives that are there
 MOST_MISSING = 0.25  # of what is there; more says that the model is not ready to tell
 _LEAST_ANCHORS = 10
 _POINTS = 3  # carved, an anchor
 
 
-def check_search(trainer: Trainer) -> None:
-    """There must be one moving camera, whose pictures tell what is there from what is empty, and anchors that fade.
-
-    Raises:
-        TrainingError: ``cannot-search``.
-    """
+def can_search(trainer: Trainer) -> bool:
+    """Whether there is one moving camera, whose pictures tell what is there from what is empty, and anchors fade."""
     model = trainer.config.model
     alone = trainer.one_view and len(trainer.frames) > 2 * REACH and has_silhouettes(trainer.scene)
-    if not (alone and model.coarse and model.coarse_opacity):
-        need = f"more than {2 * REACH} pictures with alpha, one an instant, model.coarse and model.coarse_opacity"
-        raise TrainingError("cannot-search", f"{trainer.scene.root}: missing_anchors needs {need}; leave it out")
+    return bool(alone and model.coarse and model.coarse_opacity)
 
 
 @torch.no_grad()
@@ -59,7 +53,8 @@ def missing_pictures(trainer: Trainer) -> list[Picture]:
         gaussians = trainer.model.deform(features, primitives, frame.time)
         view = render(gaussians, frame.camera.resized(width, height), background, trainer.raster)
         shown = torch.cat([trainer.seen_by(frame, view.image).clamp(0, 1), view.alpha[..., None]], dim=2).cpu().numpy()
-        pictures.append(Picture(mask, _differs(trainer, frame, shown) & mask.opaque))
+        there = gaussians.means[gaussians.opacities > VISIBLE].cpu().numpy().astype(np.float64)
+        pictures.append(Picture(mask, _differs(trainer, frame, shown) & mask.opaque, there))
     return pictures
 
 

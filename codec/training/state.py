@@ -35,7 +35,7 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "iteration": trainer.iteration,
         "seconds": trainer.seconds,
         "frozen": trainer.frozen,
-        "searches": trainer.searches,
+        "searches_left": trainer.searches_left,
         "has_flights": trainer.has_flights,
         "voxel": trainer.voxel,
         "error": trainer.error,
@@ -97,7 +97,7 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
     trainer.error, trainer.knows_rate = float(rest["error"]), bool(rest["knows_rate"])
     trainer.frozen, trainer.voxel = bool(rest["frozen"]), float(rest["voxel"])
-    trainer.adjusted, trainer.searches = bool(rest["adjusted"]), int(rest["searches"])
+    trainer.adjusted, trainer.searches_left = bool(rest["adjusted"]), int(rest["searches_left"])
     if trainer.steering is not None:
         trainer.steering.load_state(rest["steering"])
     if "sealed" in tensors:

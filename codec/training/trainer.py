@@ -29,7 +29,7 @@ from .grid import VOXELS, snap, trained_grid
 from .initialise import initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
-from .missing import SEARCHES, check_search, search_missing
+from .missing import SEARCHES, can_search, search_missing
 from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
@@ -99,7 +99,6 @@ class Trainer:
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False
-        self.searches = 0  # for what is missing, so far
         self.has_flights = False  # some were found
         self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error
@@ -115,8 +114,7 @@ class Trainer:
         self.one_view = len(self._instants) == len(self.frames)  # an instant
         moves = config.model.coarse and config.rigidity > 0
         self.rigidity = Rigidity() if moves and self.one_view else None
-        if config.missing_anchors:
-            check_search(self)
+        self.searches_left = SEARCHES if config.missing_anchors and can_search(self) else 0
         self._started = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
@@ -141,7 +139,8 @@ class Trainer:
                 self.seconds = time.monotonic() - self._started
                 now = time.monotonic()
                 try:
-                    if report is not None and now - last_report >= report_every:
+                    soon = self._searches_at(self.progress())
+                    if report is not None and (soon or now - last_report >= report_every):
                         report(self.status())
                         last_report = now
                     interrupt.check()
@@ -234,6 +233,8 @@ class Trainer:
     def phase(self, progress: float) -> str:
         """A word for the live line."""
         config = self.config
+        if self._searches_at(progress):
+            return "looking for what is missing"
         for start, name in (
             (config.seal_from, "sealed"),
             (config.round_from, "rounding"),
@@ -250,7 +251,7 @@ class Trainer:
         torch.manual_seed((config.seed << 32) + self.iteration)
         if not self.frozen and progress >= config.freeze_positions_at:
             self._freeze_positions()
-        if self.searches < SEARCHES and progress >= config.missing_at * (1 + self.searches):
+        if self._searches_at(progress):
             self._search()
         frames = self._next_frames()
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
@@ -436,9 +437,14 @@ class Trainer:
             self.optimiser.append(new)
         self._anchors_changed()
 
+    def _searches_at(self, progress: float) -> bool:
+        """Whether the next step first looks for what is missing, which takes seconds."""
+        due = self.config.missing_at * (1 + SEARCHES - self.searches_left)
+        return self.searches_left > 0 and not self.frozen and progress >= due
+
     def _search(self) -> None:
-        self.searches += 1
-        if self.config.missing_anchors and not self.frozen and search_missing(self):
+        self.searches_left -= 1
+        if search_missing(self):
             self.has_flights = True
             self._anchors_changed()
 

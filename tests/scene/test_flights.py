@@ -24,7 +24,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def pictures(scene: Scene) -> list[Picture]:
     """As if a model showed the green and the blue ball alone."""
     masks = [mask_of(scene, frame) for frame in sorted(scene.split("train"), key=lambda frame: frame.time)]
-    return [Picture(mask, mask.opaque & (mask.rgb[..., 0] > 128)) for mask in masks]
+    others = [scene.similarity.apply(captures.balls(mask.frame.time)[1:].astype(np.float32)) for mask in masks]
+    red = [mask.opaque & (mask.rgb[..., 0] > 128) for mask in masks]
+    return [Picture(*parts) for parts in zip(masks, red, np.float64(others), strict=True)]
 
 
 def off_the_ball(scene: Scene, cloud: MovingCloud, piece: int, instant: int) -> np.ndarray:
@@ -60,6 +62,17 @@ def test_a_flight_goes_on_behind_what_hides_it(scene: Scene, pictures: list[Pict
 def test_where_nothing_is_missing_nothing_flies(scene: Scene, pictures: list[Picture]) -> None:
     assert flying_cloud([replace(p, missing=np.zeros_like(p.missing)) for p in pictures], scene.bounds) is None
     assert flying_cloud(pictures[:6], scene.bounds) is None  # too few to tell a way
+
+
+def test_what_the_model_has_there_though_otherwise_does_not_fly(scene: Scene, pictures: list[Picture]) -> None:
+    generator = np.random.default_rng(0)
+    known = []
+    for picture in pictures:
+        inside = generator.normal(size=(2000, 3))
+        inside *= generator.random((2000, 1)) ** (1 / 3) / np.linalg.norm(inside, axis=1, keepdims=True)
+        red = captures.balls(picture.time)[0] + captures.RADIUS * inside
+        known.append(replace(picture, there=np.float64(scene.similarity.apply(red.astype(np.float32)))))
+    assert flying_cloud(known, scene.bounds) is None
 
 
 def test_specks_that_fit_no_way_are_no_flight(scene: Scene, pictures: list[Picture]) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adcgs.errors import TrainingError
 from adcgs.scene import Scene, load_scene
-from adcgs.training import Trainer
+from adcgs.training import Status, Trainer
 from adcgs.training.missing import missing_pictures, search_missing
 
 from ..captures import write_rig
@@ -37,14 +36,11 @@ def without_the_red_ball(scene: Scene) -> Trainer:
 
 
 def test_only_one_moving_camera_with_silhouettes_is_searched(scene: Scene, tmp_path: Path) -> None:
-    Trainer(scene, CONFIG)
+    assert Trainer(scene, CONFIG).searches_left == 2
     lasting = replace(CONFIG, model=replace(CONFIG.model, coarse_opacity=False))
-    rig = load_scene(write_rig(tmp_path))
-    for capture, config in ((scene, lasting), (rig, CONFIG)):
-        with pytest.raises(TrainingError, match="missing_anchors") as caught:
-            Trainer(capture, config)
-        assert caught.value.code == "cannot-search"
-        Trainer(capture, replace(config, missing_anchors=0))
+    assert Trainer(scene, lasting).searches_left == 0
+    assert Trainer(scene, replace(CONFIG, missing_anchors=0)).searches_left == 0
+    assert Trainer(load_scene(write_rig(tmp_path)), CONFIG).searches_left == 0
 
 
 def test_pictures_say_where_the_model_lacks_something(scene: Scene) -> None:
@@ -114,3 +110,15 @@ def test_a_run_searches_twice_and_a_resumed_one_not_again(
     assert searched == [18, 36]  # of 100 steps
     Trainer.from_checkpoint(scene, state).train()
     assert searched == [18, 36]
+
+
+def test_a_search_is_told_before_it_begins_however_seldom_the_line_changes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Status] = []
+    monkeypatch.setattr("adcgs.training.trainer.search_missing", lambda trainer: seen.append(trainer.status()) or 0)
+    told: list[Status] = []
+    Trainer(scene, CONFIG).train(told.append, report_every=1e9)
+    looking = "looking for what is missing"
+    assert [(s.iteration, s.phase) for s in told if s.phase == looking] == [(18, looking), (36, looking)]
+    assert [s.iteration for s in seen] == [18, 36]
