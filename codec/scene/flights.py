@@ -29,6 +29,8 @@ LEAST_POINTS = 8  # that must be carved of a blob
 MOST_GAP = 4  # pictures from one sight of a flight to the next
 LIKE = 60  # of 255: as much may the mean colour of a flight change, in any channel
 LEAST_SIGHTS = 5  # of a flight
+LEAST_WAY = 1.0  # of a flight's width; gradients bring anchors as far
+LEAST_PACE = 0.2  # widths from one picture to the next; what goes slower overlaps itself there, and gradients follow it
 DEPTHS = 48  # on a blob's ray that are tried
 SPEEDS = 9  # along each axis, up to
 FASTEST = 0.06  # of the box's longest side from one picture to the next
@@ -93,7 +95,7 @@ def flying_cloud(
             progress((index + 1) / len(pictures))
     tracks, clouds = [], [(np.zeros((0, 3)), np.zeros((0, 3))) for _ in times]
     for flight in sorted(flights, key=len, reverse=True):
-        if len(flight) >= LEAST_SIGHTS:
+        if len(flight) >= LEAST_SIGHTS and _is_fast(flight):
             tracks.append(_track(flight, times, clouds))
     if not tracks:
         return None
@@ -150,6 +152,15 @@ def _continue(flights: list[list[_Sight]], sights: list[_Sight], times: Points, 
             taken.add(s)
             led.add(f)
     flights.extend([sight] for s, sight in enumerate(sights) if s not in taken)
+
+
+def _is_fast(flight: list[_Sight]) -> bool:
+    """Whether it leads far, and fast, for its width."""
+    width = 2 * float(np.median([sight.radius for sight in flight]))
+    places = np.stack([sight.place for sight in flight])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1) / np.diff([sight.instant for sight in flight])
+    way = np.linalg.norm(np.ptp(places, axis=0))
+    return bool(way > LEAST_WAY * width and np.median(steps) > LEAST_PACE * width)
 
 
 def _miss(last: _Sight, sight: _Sight, passed: float) -> float:

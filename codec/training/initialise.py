@@ -153,7 +153,7 @@ def add_anchors(
     """Give a model that is being trained at most ``count`` anchors on what moves, and teach them their ways.
 
     Args:
-        append: adds rows to the model's anchor tensors, by name.
+        append: adds rows to the model's anchor tensors, by name, and to the mask of those that came to be in flight.
         seed: the run's, so that f_v is the function of place that it was for the first anchors.
 
     Returns:
@@ -164,7 +164,8 @@ def add_anchors(
     generator = torch.Generator().manual_seed(seed)
     features = initial_features(points, colors, own, size, model.config, generator)
     device = model.positions.device
-    rows = {"positions": torch.from_numpy(points).float(), **vars(features)}
+    flies = torch.ones(len(own), dtype=torch.bool)
+    rows = {"positions": torch.from_numpy(points).float(), **vars(features), "flies": flies}
     append({name: value.to(device) for name, value in rows.items()})
     everywhere = model.positions.detach().cpu().numpy().astype(np.float64)
     piece = np.concatenate([np.full(len(everywhere) - len(own), -1), own])

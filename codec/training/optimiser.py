@@ -59,6 +59,7 @@ class AnchorOptimiser:
         self.adam = Adam(groups, eps=1e-15, betas=(0.9, 0.99), fused=True)
         self.initial = [group["lr"] for group in self.adam.param_groups]
         self.frozen: set[str] = set()
+        self.flies = torch.zeros(len(model.positions), dtype=torch.bool, device=model.positions.device)
 
     def step(self, progress: float, iteration: int) -> None:
         """One update, the ``iteration``-th, at ``progress`` in [0, 1] of the run; gradients are cleared."""
@@ -79,13 +80,15 @@ class AnchorOptimiser:
 
     def select(self, keep: Tensor) -> None:
         """Keep the anchors of a mask or index tensor, moments included."""
+        self.flies = self.flies[keep]
         for name in ANCHOR_TENSORS:
             old = getattr(self.model, name)
             moments = {k: v[keep] if v.dim() else v for k, v in self.adam.state.get(old, {}).items()}
             self._swap(name, old, nn.Parameter(old.detach()[keep], requires_grad=old.requires_grad), moments)
 
     def append(self, new: dict[str, Tensor]) -> None:
-        """Add anchors; ``new`` has rows for each of ``ANCHOR_TENSORS``. Their moments start at zero."""
+        """Add anchors; ``new`` has rows for each of ``ANCHOR_TENSORS``, and ``flies``. Their moments start at zero."""
+        self.flies = torch.cat([self.flies, new["flies"]])
         for name in ANCHOR_TENSORS:
             rows = new[name]
             old = getattr(self.model, name)

@@ -76,6 +76,7 @@ def grow(
     primitives: Primitives,
     significance: Significance,
     keep: Tensor,
+    flies: Tensor,
     config: TrainingConfig,
 ) -> dict[str, Tensor]:
     """New anchors at the most significant primitives over the threshold, at most one per cell of ``grow_spacing``.
@@ -85,9 +86,10 @@ def grow(
 
     Args:
         keep: (N,) mask of the anchors that stay; children of others are not born.
+        flies: (N,) mask of those that came to be in flight, which children inherit.
 
     Returns:
-        Rows for every anchor tensor; possibly none.
+        Rows for every anchor tensor, and ``flies``; possibly none.
     """
     n, k = primitives.logits.shape
     room = config.max_anchors - int(keep.sum())
@@ -103,7 +105,7 @@ def grow(
     positions = (model.positions.detach()[:, None, :] + primitives.offsets.detach()).flatten(0, 1)[candidates]
     alone = _one_per_voxel(positions, model.positions.detach()[keep], config.grow_spacing)
     chosen = candidates[alone][: max(budget, 0)]
-    return _children(model, primitives, chosen)
+    return {**_children(model, primitives, chosen), "flies": flies[torch.div(chosen, k, rounding_mode="floor")]}
 
 
 def _one_per_voxel(candidates: Tensor, existing: Tensor, voxel: float) -> Tensor:

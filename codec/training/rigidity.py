@@ -19,17 +19,14 @@ _TINY = 1e-12  # keeps the gradient of a root finite
 
 
 class Rigidity:
-    """The penalty, and who is whose neighbour.
-
-    Attributes:
-        lets_go: what moved far from a neighbour is held no more: something is there that flies past others.
-    """
+    """The penalty, and who is whose neighbour."""
 
     def __init__(self) -> None:
-        self.lets_go = False
         self._others: Tensor | None = None  # (N, nearest), indices of anchors
 
-    def penalty(self, positions: Tensor, offsets: Tensor, means: Tensor, iteration: int) -> Tensor:
+    def penalty(
+        self, positions: Tensor, offsets: Tensor, means: Tensor, iteration: int, flies: Tensor | None = None
+    ) -> Tensor:
         """Mean relative squared change of distances, a scalar; 0 where nothing but a rigid motion happened.
 
         Args:
@@ -37,6 +34,7 @@ class Rigidity:
             offsets: (N, K, 3) of the primitives from them, there.
             means: (N K, 3) of the primitives at an instant.
             iteration: of the training; now and then neighbours are looked for anew.
+            flies: (N,) mask of anchors that fly past others: their distances may change much at no higher price.
         """
         count, primitives, _ = offsets.shape
         if self._others is None or iteration % _EVERY == 0:
@@ -47,8 +45,10 @@ class Rigidity:
         after = _distances(means.view(count, primitives, 3).mean(dim=1), self._others)
         length = before.detach()
         change = (after - before).square()
-        if self.lets_go:  # saturates (Geman and McClure, 1985)
-            change = change / (1 + change / (_SLACK * length.clamp_min(_LEAST)).square())
+        if flies is not None and bool(flies.any()):  # saturates (Geman and McClure, 1985)
+            parts = flies[:, None] | flies[self._others]
+            most = (_SLACK * length.clamp_min(_LEAST)).square()
+            change = torch.where(parts, change / (1 + change / most), change)
         return (change / length.clamp_min(_LEAST)).mean() / length.mean().clamp_min(_LEAST)
 
     def forget(self) -> None:

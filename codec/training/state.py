@@ -25,6 +25,7 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors |= {f"significance.{k}": v for k, v in trainer.significance.state().items()}
     if trainer.rigidity is not None:
         tensors |= {f"rigidity.{k}": v for k, v in trainer.rigidity.state().items()}
+    tensors["flies"] = trainer.optimiser.flies
     tensors["origin"] = trainer.origin
     if trainer.colors is not None:
         tensors |= {f"colors.{k}": v for k, v in trainer.colors.state_dict().items()}
@@ -36,7 +37,6 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "seconds": trainer.seconds,
         "frozen": trainer.frozen,
         "searches_left": trainer.searches_left,
-        "has_flights": trainer.has_flights,
         "voxel": trainer.voxel,
         "error": trainer.error,
         "knows_rate": trainer.knows_rate,
@@ -78,6 +78,12 @@ def restore(trainer: Trainer, path: Path, tensors: dict[str, Tensor], rest: dict
         trainer.optimiser.frozen.add("positions")
 
 
+def _flies(flies: Tensor, anchors: int) -> Tensor:
+    if flies.dtype != torch.bool or flies.shape != (anchors,):
+        raise ValueError("'flies' says nothing of its anchors")
+    return flies.clone()
+
+
 def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
     model = section(tensors, "model")
     for name in ANCHOR_TENSORS:
@@ -89,10 +95,9 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.entropy.load_steps_state(section(tensors, "steps"))
     trainer.optimiser.load_state(section(tensors, "adam"))
     trainer.significance.load_state(section(tensors, "significance"))
-    trainer.has_flights = bool(rest["has_flights"])
+    trainer.optimiser.flies = _flies(tensors["flies"], len(trainer.model.positions))
     if trainer.rigidity is not None:
         trainer.rigidity.load_state(section(tensors, "rigidity"), len(trainer.model.positions))
-        trainer.rigidity.lets_go = trainer.has_flights
     trainer.origin = tensors["origin"].clone()
     trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
     trainer.error, trainer.knows_rate = float(rest["error"]), bool(rest["knows_rate"])

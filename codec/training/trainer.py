@@ -99,7 +99,6 @@ class Trainer:
         self.iteration = 0
         self.seconds = 0.0
         self.frozen = False
-        self.has_flights = False  # some were found
         self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error
         self.knows_rate = False
@@ -271,7 +270,7 @@ class Trainer:
             loss = loss + config.needles * needle_penalty(primitives.log_scales)
         if self.rigidity is not None:
             places = self.model.positions, primitives.offsets, gaussians.means
-            loss = loss + config.rigidity * self.rigidity.penalty(*places, self.iteration)
+            loss = loss + config.rigidity * self.rigidity.penalty(*places, self.iteration, self.optimiser.flies)
         if rate is not None:
             self.knows_rate = True
             if self.steering is not None:
@@ -430,7 +429,7 @@ class Trainer:
         keep = ~prunable(self.significance, self.config)
         if not bool(keep.any()):
             keep = torch.ones_like(keep)
-        new = grow(self.model, primitives, self.significance, keep, self.config)
+        new = grow(self.model, primitives, self.significance, keep, self.optimiser.flies, self.config)
         if not bool(keep.all()):
             self.optimiser.select(keep)
         if len(new["positions"]):
@@ -445,7 +444,6 @@ class Trainer:
     def _search(self) -> None:
         self.searches_left -= 1
         if search_missing(self):
-            self.has_flights = True
             self._anchors_changed()
 
     def _anchors_changed(self) -> None:
@@ -453,7 +451,6 @@ class Trainer:
         self.significance = self._new_significance()
         if self.rigidity is not None:
             self.rigidity.forget()
-            self.rigidity.lets_go = self.has_flights
 
     def _new_significance(self) -> Significance:
         config = self.config

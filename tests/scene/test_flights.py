@@ -64,6 +64,12 @@ def test_where_nothing_is_missing_nothing_flies(scene: Scene, pictures: list[Pic
     assert flying_cloud(pictures[:6], scene.bounds) is None  # too few to tell a way
 
 
+def test_what_rests_does_not_fly(scene: Scene, pictures: list[Picture]) -> None:
+    nowhere = np.zeros((0, 3))
+    green = [replace(p, missing=p.mask.opaque & (p.mask.rgb[..., 1] > 128), there=nowhere) for p in pictures]
+    assert flying_cloud(green, scene.bounds) is None
+
+
 def test_what_the_model_has_there_though_otherwise_does_not_fly(scene: Scene, pictures: list[Picture]) -> None:
     generator = np.random.default_rng(0)
     known = []

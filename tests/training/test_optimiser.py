@@ -62,7 +62,8 @@ def test_moments_follow_anchors_that_go_and_come() -> None:
     before = {key: value.clone() for key, value in it.adam.state[it.model.f_v].items()}
     it.select(torch.tensor([2, 0]))
     rows = {name: torch.zeros(1, *getattr(it.model, name).shape[1:]) for name in ANCHOR_TENSORS}
-    it.append(rows)
+    it.append({**rows, "flies": torch.ones(len(rows["positions"]), dtype=torch.bool)})
+    assert it.flies.tolist() == [False, False, True]
     after = it.adam.state[it.model.f_v]
     assert after["step"] == before["step"] == 3
     for name in ("exp_avg", "exp_avg_sq"):

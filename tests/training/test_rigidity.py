@@ -40,21 +40,29 @@ def test_scale_does_not_matter() -> None:
     torch.testing.assert_close(small, large)
 
 
-def test_what_flies_past_is_let_go() -> None:
+def test_what_flies_past_is_let_go_and_nothing_else() -> None:
     positions, offsets = cloud()
+    half = torch.arange(len(positions)) < len(positions) // 2
     away = torch.zeros_like(positions)
-    away[: len(away) // 2, 0] = 50.0
-    rigidity, forces = Rigidity(), []
-    for rigidity.lets_go in (False, True):
+    away[half, 0] = 50.0
+    forces = []
+    for flies in (None, half):
         for way in (1e-4, 1.0):
             means = (positions[:, None] + offsets + way * away[:, None]).flatten(0, 1).requires_grad_()
-            rigidity.penalty(positions, offsets, means, 0).backward()
+            Rigidity().penalty(positions, offsets, means, 0, flies).backward()
             assert means.grad is not None
             forces.append(float(means.grad.abs().max()))
     near, far, near_let_go, far_let_go = forces
     assert far > 1000 * near
     assert near_let_go == pytest.approx(near, rel=0.1)
     assert far_let_go < near
+
+    stretched = (3.0 * (positions[:, None] + offsets)).flatten(0, 1)
+    plain = Rigidity().penalty(positions, offsets, stretched, 0)
+    alone = torch.zeros_like(half)
+    torch.testing.assert_close(Rigidity().penalty(positions, offsets, stretched, 0, alone), plain)
+    alone[0] = True  # one of 40, and of who has it for a neighbour
+    assert 0.5 * plain < Rigidity().penalty(positions, offsets, stretched, 0, alone) < plain
 
 
 def test_its_value_and_gradient_are_those_of_its_formula() -> None:

@@ -49,7 +49,8 @@ def test_training_learns_the_scene(scene: Scene) -> None:
     trainer.train(seen.append, report_every=0.0)
     assert seen[-1].psnr > seen[10].psnr + 3
     assert seen[-1].progress == 1.0
-    assert {s.phase for s in seen} == {"warm-up", "noise", "rate and distortion", "rounding", "sealed"}
+    looking = "looking for what is missing"
+    assert {s.phase for s in seen} - {looking} == {"warm-up", "noise", "rate and distortion", "rounding", "sealed"}
     assert len({s.anchors for s in seen}) > 2, "anchors never grew or shrank"
 
 
@@ -72,6 +73,7 @@ def test_anchors_that_replace_others_do_not_get_their_quantisation_steps(
     primitives = trainer.model.predict(trainer.model.features)
     count = len(trainer.model.positions)
     second = {name: getattr(trainer.model, name).detach()[1:2].clone() for name in ANCHOR_TENSORS}
+    second["flies"] = trainer.optimiser.flies[1:2]
     monkeypatch.setattr("adcgs.training.trainer.prunable", lambda *_: torch.arange(count) == 0)
     monkeypatch.setattr("adcgs.training.trainer.grow", lambda *_: second)
     assert trainer.entropy.steps_state()
