@@ -4,12 +4,14 @@ With one picture an instant nothing can be carved at that instant, and what leav
 is in no hull. Nor does a gradient bring it there: a model that lacks it paints its shadow on what stands behind. So
 blobs of a picture that the model does not show are looked for in space and velocity: where a point would be
 unexplained in the pictures before and after, too. Masks that fly along with it then carve it as if it had rested.
+Where the model has something already, or where the blob goes slowly, gradients do without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from .capture import MovingCloud
 from .hull import Mask, carve_cells, mask_colors, surface
 from .movers import joined
 from .tracks import Track
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 Points = NDArray[np.float64]
 
@@ -54,7 +59,7 @@ class Picture:
 
     mask: Mask
     missing: NDArray[np.bool_]
-    there: Points
+    there: NDArray[np.floating]
 
     @property
     def time(self) -> float:
@@ -103,10 +108,13 @@ def flying_cloud(
 
 
 def _sights(pictures: Sequence[Picture], index: int, box: Points, size: float) -> list[_Sight]:
-    """All that one picture misses and that has a way."""
+    """All that one picture misses, that has a way, and of which the model has nothing."""
+    from scipy.spatial import cKDTree
+
     first = min(max(index - REACH, 0), len(pictures) - 2 * REACH - 1)
     here = pictures[index]
     near = sorted(pictures[first : first + 2 * REACH + 1], key=lambda p: abs(p.time - here.time))
+    known = cKDTree(here.there)
     sights = []
     for blob in _blobs(here.missing):
         way = _way(near, blob, box)
@@ -115,20 +123,16 @@ def _sights(pictures: Sequence[Picture], index: int, box: Points, size: float) -
         depth = float(here.mask.matrix[2, :3] @ way[0] + here.mask.matrix[2, 3])
         radius = depth * float(np.sqrt(len(blob) / np.pi) / np.linalg.norm(here.mask.matrix[0, :3]))
         points, colors = _carve(near, *way, radius, size)
-        if len(points) >= LEAST_POINTS and not _is_there(here, points, max(NEAR * radius, 2 * size)):
+        if len(points) >= LEAST_POINTS and not _is_there(known, points, max(NEAR * radius, 2 * size)):
             color = here.mask.rgb[tuple(blob.T)].mean(axis=0)
             # Where it was carved says better where it is than the middle of what was seen of it.
             sights.append(_Sight(index, points.mean(axis=0), way[1], radius, color, points, colors))
     return sights
 
 
-def _is_there(picture: Picture, points: Points, reach: float) -> bool:
+def _is_there(known: cKDTree, points: Points, reach: float) -> bool:
     """Whether the model has something where ``points`` are, if not as it should be: no new anchors are needed."""
-    from scipy.spatial import cKDTree
-
-    if not len(picture.there):
-        return False
-    distance, _ = cKDTree(picture.there).query(points, distance_upper_bound=reach)
+    distance, _ = known.query(points, distance_upper_bound=reach)
     return float(np.isfinite(distance).mean()) > MOST_THERE
 
 

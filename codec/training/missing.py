@@ -53,7 +53,7 @@ def missing_pictures(trainer: Trainer) -> list[Picture]:
         gaussians = trainer.model.deform(features, primitives, frame.time)
         view = render(gaussians, frame.camera.resized(width, height), background, trainer.raster)
         shown = torch.cat([trainer.seen_by(frame, view.image).clamp(0, 1), view.alpha[..., None]], dim=2).cpu().numpy()
-        there = gaussians.means[gaussians.opacities > VISIBLE].cpu().numpy().astype(np.float64)
+        there = gaussians.means[gaussians.opacities > VISIBLE].cpu().numpy()
         pictures.append(Picture(mask, _differs(trainer, frame, shown) & mask.opaque, there))
     return pictures
 
