@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ..model import AnchorModel
 
 STEPS = 2000
-ALWAYS_THERE = 500  # anchors that are always there, to hold them where they are: each step a sample of so many
+ALWAYS_THERE = 500  # anchors that are always there, to hold them where they are: a sample will do
 RATE = 5e-3
 SHOWN, HIDDEN = 1.0, -5.0  # what is added to an anchor's opacity logits
 RAMP = 0.35  # of the time between two instants: half of what it takes from shown to hidden
@@ -88,12 +88,12 @@ def teach_motion(model: AnchorModel, motion: Motion, seed: int) -> tuple[float, 
     f_v = model.f_v.detach()[passing].requires_grad_()
     part = Motion(motion.times, motion.moves[passing], motion.turns[passing], motion.lives[passing])
     before, z_before = copy.deepcopy(net).requires_grad_(False), None if z is None else z.detach().clone()
+    # The same all the time: another sample each step is noise that F_omega's opacities do not get over.
+    others = model.f_v.detach()[always[:: max(1, len(always) // ALWAYS_THERE)]]
     adam = torch.optim.Adam([*net.parameters(), f_v, *([] if z is None else [z])], lr=RATE)
     errors = np.zeros(2)
     for step in range(STEPS):
         time = float(torch.rand((), generator=generator))
-        sample = torch.randint(max(len(always), 1), (min(len(always), ALWAYS_THERE),), generator=generator)
-        others = model.f_v.detach()[always[sample]]
         delta = net(torch.cat([f_v, others]), time, z)
         known = before(others, time, z_before)
         move, turn, fade = part.at(time)
