@@ -89,6 +89,18 @@ def test_a_new_model_moves_shows_and_hides_its_anchors_accordingly() -> None:
             assert float(delta[:300, :3].abs().mean()) < 0.02
 
 
+def test_all_that_rests_stays_though_a_sample_of_it_is_held() -> None:
+    _, moving = clouds()
+    generator = np.random.default_rng(0)
+    places, colors = 0.5 * generator.normal(size=(4000, 3)), generator.random((4000, 3))
+    still = Points(places.astype(np.float32), colors.astype(np.float32))
+    model = initial_model(still, moving, ModelConfig(), 4000, 120, seed=0)
+    with torch.no_grad():
+        said = torch.stack([model.coarse_net(model.f_v, float(time), model.z)[:4000] for time in TIMES])
+    assert float(said[..., -1].abs().mean()) < 0.03
+    assert float(said[..., :3].norm(dim=2).mean()) < 0.005
+
+
 def test_without_movers_the_deformation_starts_as_the_identity() -> None:
     still, _ = clouds()
     model = initial_model(still, None, ModelConfig(), 300, 240, seed=0)
