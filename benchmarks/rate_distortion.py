@@ -20,6 +20,7 @@ the logarithm of rate). The defaults take about 50 minutes for two scenes, with 
 from __future__ import annotations
 
 import argparse
+import csv
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ from runs import (
     in_parallel,
     interruptible,
     keep,
+    positive,
     settings_of,
 )
 from spz_frames import available as spz_available
@@ -63,6 +65,8 @@ def main() -> None:
         return
     args = _parse()
     scenes, lambdas = settings_of(args), args.lambdas.split(",")
+    if not all(_is_number(value) for value in lambdas):
+        sys.exit(f"error: --lambdas {args.lambdas}: give numbers over 0, separated by commas")
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -86,11 +90,18 @@ def main() -> None:
         sys.exit(1)
 
 
+def _is_number(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, output="out/rate_distortion", jobs=2)
     parser.add_argument("--minutes", type=float, default=8.0, help="training time of a run (8)")
-    parser.add_argument("--iterations", type=int, help="train for so many steps instead")
+    parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
     parser.add_argument("--lambdas", default=LAMBDAS, help=f"separated by commas ({LAMBDAS})")
     parser.add_argument("--no-baselines", action="store_true", help="no videos and no SPZ")
     return parser.parse_args()
@@ -231,7 +242,19 @@ def compare_tables(words: Sequence[str]) -> None:
     parser.add_argument("test", type=Path, help="rd.csv to compare")
     parser.add_argument("--metric", default="psnr", help="a column of the tables: psnr, psnr_dynamic, ssim, ms_ssim")
     args = parser.parse_args(words)
-    print(markdown(bd_rows(read_csv(args.anchor), read_csv(args.test), args.metric), bd_columns(args.metric)))
+    tables = [_table(path, args.metric) for path in (args.anchor, args.test)]
+    print(markdown(bd_rows(*tables, args.metric), bd_columns(args.metric)))
+
+
+def _table(path: Path, metric: str) -> list[Row]:
+    try:
+        rows: list[Row] = [dict(row) for row in read_csv(path)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        sys.exit(f"error: {path}: is no rd.csv ({str(error).splitlines()[0]})")
+    needed = {"scene", "method", "bytes", metric}
+    if not rows or not needed <= set(rows[0]):
+        sys.exit(f"error: {path}: is no rd.csv, it lacks {', '.join(sorted(needed - set(rows[0] if rows else ())))}")
+    return rows
 
 
 def bd_columns(metric: str) -> list[Column]:

@@ -108,6 +108,13 @@ def add_options(parser: argparse.ArgumentParser, output: str, jobs: int) -> None
     parser.add_argument("-o", "--output", type=Path, default=Path(output))
 
 
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**9):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 1 on")
+    return int(text)
+
+
 def settings_of(args: argparse.Namespace) -> list[Settings]:
     """One for each capture that was asked for."""
     captures = find_captures(args.captures, args.only)
@@ -134,7 +141,8 @@ def find_captures(folder: Path, only: str | None) -> list[Path]:
     missing = sorted((wanted or set()) - {path.name for path in chosen})
     if missing or not chosen:
         names = ", ".join(path.name for path in candidates) or "none"
-        sys.exit(f"error: {folder}: no capture {', '.join(missing)}; there are: {names}")
+        what = f"no capture {', '.join(missing)}" if missing else "holds no capture"
+        sys.exit(f"error: {folder}: {what}; there are: {names}")
     return chosen
 
 

@@ -206,6 +206,7 @@ def main(
             _check_resumed(trainer, "to resume", given, fields)
         else:
             trainer = _new_trainer(capture, _fitted(config, capture, max_anchors is not None), state, device)
+            trainer.asked = {name: str(value) for name, value in fields.items()}
         _train(trainer, state)
     with phase("coding"):
         from adcgs.encode import write_scene
@@ -303,7 +304,8 @@ def _check_resumed(
     from adcgs.training.overrides import value_of
 
     for name, wanted in fields.items():
-        if wanted != (kept := value_of(trainer.config, name)):
+        kept = value_of(trainer.config, name)
+        if str(wanted) != trainer.asked.get(name, str(kept)):
             problem = f"--set {name}={wanted} contradicts the run {what}, which has {kept}; leave it out"
             raise OptionError("bad-option", problem)
     for name, value in given.items():

@@ -187,6 +187,8 @@ class MultiDimensionEntropyModel(nn.Module):
         leaves = self._steps.leaves()
         state = {f"mean.{name}": value for name, value in self._steps.means.items()}
         state |= {name: leaf.detach() for name, leaf in leaves.items()}
+        # Those of a call before the first rate gather nothing (`_keep`), nor may they once they are loaded.
+        state["gathers"] = torch.tensor(any(leaf.requires_grad for leaf in leaves.values()))
         return state | {f"gradient.{name}": leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 
     def load_steps_state(self, state: dict[str, Tensor]) -> None:
@@ -199,9 +201,9 @@ class MultiDimensionEntropyModel(nn.Module):
             self._steps = None
             return
         self._steps = _Steps(part("mean."), part("factor."), part("log_q."))
-        gradients = part("gradient.")
+        gradients, gathers = part("gradient."), bool(state["gathers"])
         for name, leaf in self._steps.leaves().items():
-            leaf.requires_grad_(self.training)
+            leaf.requires_grad_(gathers)
             leaf.grad = gradients.get(name)
 
     @property

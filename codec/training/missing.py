@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..scene import Frame
     from .trainer import Trainer
 
+LEAST_MINUTES = 5.0  # of a run that can spare the seconds of a search
 SEARCHES = 2  # in a run: what hid the rest of a thing, or had its place, is mostly gone the second time
 MOST_PICTURES = 128
 DIFFERENCE = 0.25  # in the colour channel, or the alpha, that differs most
@@ -32,8 +33,12 @@ _POINTS = 3  # carved, an anchor
 
 
 def can_search(trainer: Trainer) -> bool:
-    """Whether there is one moving camera, whose pictures tell what is there from what is empty, and anchors fade."""
-    model = trainer.config.model
+    """Whether there is one moving camera, whose pictures tell what is there from what is empty, anchors fade, and
+    there is time.
+    """
+    model, minutes = trainer.config.model, trainer.config.minutes
+    if minutes is not None and minutes < LEAST_MINUTES:
+        return False
     alone = trainer.one_view and len(trainer.frames) > 2 * REACH and has_silhouettes(trainer.scene)
     return bool(alone and model.coarse and model.coarse_opacity)
 

@@ -43,6 +43,7 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "steering": None if trainer.steering is None else trainer.steering.state(),
         "adjusted": trainer.adjusted,
         "scene": capture_of(trainer),
+        "asked": trainer.asked,
     }
     return tensors, rest
 
@@ -98,6 +99,7 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.optimiser.flies = _flies(tensors["flies"], len(trainer.model.positions))
     if trainer.rigidity is not None:
         trainer.rigidity.load_state(section(tensors, "rigidity"), len(trainer.model.positions))
+    trainer.asked = {str(name): str(value) for name, value in dict(rest["asked"]).items()}
     trainer.origin = tensors["origin"].clone()
     trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
     trainer.error, trainer.knows_rate = float(rest["error"]), bool(rest["knows_rate"])

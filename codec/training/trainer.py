@@ -98,6 +98,7 @@ class Trainer:
         self.raster = RasterSettings(near=scene.near, blur=config.blur)
         self.iteration = 0
         self.seconds = 0.0
+        self.asked: dict[str, str] = {}  # fields that the user set, where the scene or a target may have changed them
         self.frozen = False
         self.sealed: SealedEntropyModel | None = None
         self.error = 0.0  # running mean of the squared error

@@ -197,6 +197,20 @@ def test_ctrl_c_saves_and_says_how_to_go_on(balls: Path, tmp_path: Path) -> None
     assert words[1:] == [*line[1:], "--resume"]
 
 
+def test_what_a_run_fitted_to_its_scene_or_size_may_be_said_again_to_resume_it(balls: Path, tmp_path: Path) -> None:
+    line = ["encode", balls, "-o", "a.adc", "--iterations", "20", "--downscale", "2", "--weights", "int8"]
+    line += ["--set", "model.knots=200", "--set", "initial_anchors=3000", "--target-size", "90KB", "--keep-checkpoint"]
+    first = run(*line, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "instead of" in first.stderr
+    again = run(*line, "--resume", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    other = [word.replace("=200", "=201") if isinstance(word, str) else word for word in line]
+    refused = run(*other, "--resume", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "model.knots=201" in refused.stderr
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -80,6 +80,15 @@ def test_steps_survive_a_checkpoint():
     assert copy.steps_state() == {}
 
 
+def test_steps_from_before_the_first_rate_gather_nothing_after_a_checkpoint_either():
+    model, features = fresh()
+    model(features, "noise", False)
+    copy = MultiDimensionEntropyModel(SMALL)
+    copy.load_steps_state(model.steps_state())
+    distortion(copy(features, "noise", False)[0], features).backward()
+    assert not any(key.startswith("gradient.") for key in copy.steps_state())
+
+
 def test_total_is_the_sum_of_the_components():
     model, features = fresh()
     rate = model(features)[1]

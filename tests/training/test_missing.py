@@ -41,6 +41,8 @@ def test_only_one_moving_camera_with_silhouettes_is_searched(scene: Scene, tmp_p
     assert Trainer(scene, lasting).searches_left == 0
     assert Trainer(scene, replace(CONFIG, missing_anchors=0)).searches_left == 0
     assert Trainer(load_scene(write_rig(tmp_path)), CONFIG).searches_left == 0
+    for minutes, searches in ((4.9, 0), (5.0, 2)):
+        assert Trainer(scene, replace(CONFIG, iterations=None, minutes=minutes)).searches_left == searches
 
 
 def test_pictures_say_where_the_model_lacks_something(scene: Scene) -> None:

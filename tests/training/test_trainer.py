@@ -108,7 +108,7 @@ def test_who_asks_for_the_bits_at_every_step_gets_the_same_file(scene: Scene, tm
     assert len(set(known)) == len(known), "the same number at several steps"
 
 
-@pytest.mark.parametrize("iterations", [3, 21, 50, 58], ids=["warm-up", "with rate", "frozen", "sealed"])
+@pytest.mark.parametrize("iterations", [3, 12, 21, 50, 58], ids=["warm-up", "noise", "with rate", "frozen", "sealed"])
 def test_an_interrupted_and_resumed_run_ends_like_an_uninterrupted_one(
     scene: Scene, tmp_path: Path, iterations: int
 ) -> None:
