@@ -98,6 +98,7 @@ SWITCHES = (
     Variant("haze", "primitives as large as they like", ("haze=0",)),
     Variant("wide-blur", "splats blurred by 0.3 px^2, as gsplat does", ("blur=0.3",)),
     Variant("no-cuts", "training does not prepare for cut files", ("chunk_dropout=0",)),
+    Variant("int8", "networks in 8 bits, rounded before the end of training", options=("--weights", "int8")),
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
     Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
     Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), cameras="moving"),
@@ -105,9 +106,9 @@ SWITCHES = (
     Variant("needles", "primitives as long and thin as they like", ("needles=0",), cameras="moving"),
 )
 # Made from the full method's file, without training.
-INT8 = Variant("int8", "networks in 8 bits")
+LATE_INT8 = Variant("late-int8", "networks in 8 bits, rounded behind it")
 PER_PRIMITIVE = Variant("per-primitive", "deformation networks run per primitive (speed alone)")
-DERIVED = (INT8, PER_PRIMITIVE)
+DERIVED = (LATE_INT8, PER_PRIMITIVE)
 ROWS = (*STAGES, *SWITCHES, *DERIVED)
 
 DIFFERENCES = [
@@ -206,7 +207,7 @@ def derive(settings: Settings, variant: Variant, seed: int, output: Path, force:
     def measure(settings: Settings, folder: Path) -> Row:
         if not (full / "scene.adc").exists():
             raise StepError("the full method has no file")
-        if variant == INT8:
+        if variant == LATE_INT8:
             return _int8(settings, full, folder)
         return _per_primitive(settings, full)
 

@@ -1,7 +1,7 @@
 """What fp16 and int8 network weights cost: ``python benchmarks/weights.py FILE SCENE [--downscale D] [-o OUT.csv]``.
 
-A file with fp32 networks is written again with the other kinds of weights, everything else alike, and each is
-decoded and compared on held-out views.
+A file with fp32 networks, whose training knew of no others, is written again with the other kinds of weights,
+everything else alike, and each is decoded and compared on held-out views.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rewrite(source: Path, target: Path, kind: str) -> int:
     with Container.open(source) as container:
         sections = {name: container.read(name) for name in container.names}
         config, _ = configurations(read_header(container))
-    if kind == "int8":  # as the encoder does
+    if kind == "int8":  # as the encoder does for a run that was not told of eight bits
         model = open_scene(source).model
         arrays, rounded = round_networks(model, model.features)
     else:

@@ -7,10 +7,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
+import click
 from adcgs.errors import AdcError, OptionError
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ def handle_errors(command: Callable[P, None]) -> Callable[P, None]:
             sys.exit(EXIT_INTERRUPTED)
 
     return run
+
+
+class Command(click.Command):
+    """A command whose usage errors are one line, as all its others are."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """As click's, which says a usage error in three lines."""
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            status = super().main(args, *rest, **(options | {"standalone_mode": False}))
+        except click.ClickException as error:
+            message = f"{error.format_message().rstrip('.')}; --help says what there is"
+            _refuse("bad-option", message, "--json" in words)
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def _refuse(code: str, message: str, as_json: bool) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from adcgs.errors import OptionError
 
-from .common import console, handle_errors, parse_background
+from .common import Command, console, handle_errors, parse_background
 
 if TYPE_CHECKING:
     from adcgs.decode import DecodedScene
@@ -30,7 +30,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--render", "folder", type=click.Path(path_type=Path), help="Folder for PNG frames and cameras.json.")
 @click.option("--video", type=click.Path(path_type=Path), help="H.264 video to write (.mp4).")

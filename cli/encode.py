@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from adcgs.errors import OptionError, TrainingError
 
-from .common import console, handle_errors, parse_background, parse_size, phase
+from .common import Command, console, handle_errors, parse_background, parse_size, phase
 
 if TYPE_CHECKING:
     from adcgs.encode import EncodeReport
@@ -40,7 +40,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("scene", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .adc file to write.")
 @click.option("--preset", type=click.Choice(["draft", "default", "best"]), help="[default: default]")
@@ -77,9 +77,8 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option(
     "--weights",
     type=click.Choice(["fp32", "fp16", "int8"]),
-    default="fp32",
-    show_default=True,
-    help="How the networks are stored.",
+    help="How the networks are stored. In a run with int8 they are rounded before its end, and the rest learns what "
+    "that changed.  [default: fp32, or as a resumed run was told]",
 )
 @click.option(
     "--coder",
@@ -134,7 +133,7 @@ def main(
     max_anchors: int | None,
     voxel: float | None,
     camera_colors: bool | None,
-    weights: Literal["fp32", "fp16", "int8"],
+    weights: Literal["fp32", "fp16", "int8"] | None,
     coder: str,
     downscale: float,
     layout: str | None,
@@ -153,6 +152,7 @@ def main(
     from adcgs.decode import check_device, use_threads
     from adcgs.entropy import check_coder
     from adcgs.scene import load_scene
+    from adcgs.training.checkpoint import load_checkpoint
     from adcgs.training.overrides import apply, parse_assignments
 
     if resume and checkpoint is not None:
@@ -162,6 +162,8 @@ def main(
     check_device(device)
     check_coder(coder)
     state = output.with_name(output.name + ".checkpoint")
+    if resume or checkpoint is not None:
+        load_checkpoint(checkpoint or state)  # before the capture is read, which may take minutes
     fields = parse_assignments(assignments)
     target_bytes = None if target_size is None else parse_size(target_size)
     base = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, voxel, seed or 0)
@@ -170,7 +172,7 @@ def main(
         config,
         target_bytes=target_bytes,
         target_psnr=target_psnr,
-        target_weights=weights,
+        target_weights=weights or "fp32",
         camera_colors=camera_colors,
     )
     given: dict[str, float | int | str | None] = {
@@ -179,7 +181,7 @@ def main(
         "rate_lambda": rate_lambda,
         "target_bytes": target_bytes,
         "target_psnr": target_psnr,
-        "target_weights": weights if target_bytes else None,
+        "target_weights": weights,
         "camera_colors": camera_colors,
         "max_anchors": max_anchors,
         "voxel": voxel,
@@ -211,7 +213,7 @@ def main(
     with phase("coding"):
         from adcgs.encode import write_scene
 
-        report = write_scene(trainer, output, weights=weights, coder=coder)
+        report = write_scene(trainer, output, weights=weights or trainer.config.target_weights, coder=coder)
     if checkpoint is None and not keep_checkpoint:
         state.unlink(missing_ok=True)
     _print_report(report, as_json)
@@ -318,6 +320,8 @@ def _check_resumed(
             _check_colors(trainer, what, bool(value))
             continue
         had = getattr(trainer.config, name)
+        if name == "target_weights" and had != "int8" and trainer.config.target_bytes is None:
+            continue  # a run that knew nothing of it can be written with any
         if value != had:
             problem = f"{option} {value} contradicts the run {what}, which has {had}; leave it out"
             raise OptionError("bad-option", problem)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .common import console, handle_errors, print_json
+from .common import Command, console, handle_errors, print_json
 
 if TYPE_CHECKING:
     from adcgs.decode import DecodedScene
@@ -46,7 +46,7 @@ the size that FILE was made for.
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("scene", type=click.Path(path_type=Path))
 @click.option("--split", type=click.Choice(["test", "val", "train"]), default="test", show_default=True)

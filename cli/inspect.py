@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import console, handle_errors, print_json
+from .common import Command, console, handle_errors, print_json
 
 if TYPE_CHECKING:
     from adcgs.inspect import Component, Report
@@ -25,7 +25,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @click.option("--plot", type=click.Path(path_type=Path), help="A bar chart of the components to write (PNG).")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .bitstream import SECTION_KINDS, write_container
-from .errors import SceneError
+from .errors import OptionError, SceneError
 from .evaluation.metrics import psnr
 from .features import Features
 from .geometry import encode_positions, morton_order
@@ -68,9 +68,13 @@ def write_scene(
         coder: of the attributes' symbols, ``constriction`` or ``torchac``.
 
     Raises:
-        OptionError: ``unknown-coder``, ``coder-not-installed``.
+        OptionError: ``unknown-coder``, ``coder-not-installed``; ``bad-option`` for other weights than int8 where the
+            run trained for those (``target_weights``).
     """
     trainer.finish()
+    if trainer.settled is not None and weights != "int8":
+        problem = f"weights {weights}: this run rounded its networks to eight bits before it ended; give int8"
+        raise OptionError("bad-option", problem)
     model = trainer.model
     grid = trainer.grid_positions()
     order = torch.from_numpy(morton_order(grid))

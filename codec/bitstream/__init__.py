@@ -10,7 +10,7 @@ from .container import Container, Entry, pack_container, write_atomically, write
 from .cursor import Cursor
 from .header import CODERS, MAX_ANCHORS, Header
 from .names import safe_name
-from .quantised import Rounded, row_scales
+from .quantised import Rounded, quantise, row_scales
 from .sections import SECTION_KINDS
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "pack_cameras",
     "pack_colors",
     "pack_container",
+    "quantise",
     "row_scales",
     "safe_name",
     "unpack_arrays",

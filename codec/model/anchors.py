@@ -163,6 +163,15 @@ class AnchorModel(nn.Module):
         features = self.features if features is None else features
         return self.deform(features, self.predict(features), time)
 
+    def fold(self) -> None:
+        """Make a model in training one of a decoder's form, which says the same; a folded one stays as it is."""
+        if self.z is None:
+            return
+        for name in ("coarse_net", "fine_net"):
+            if hasattr(self, name):
+                getattr(self, name).fold(self.z)
+        self.z = None
+
     def network_arrays(self) -> dict[str, Tensor]:
         """The networks as the file stores them, time table folded in; name to tensor, in a fixed order."""
         arrays = {f"predict.{name}": p.detach() for name, p in self.predict_net.named_parameters()}

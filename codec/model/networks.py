@@ -85,6 +85,11 @@ class TimedMLP(nn.Module):
         else:
             self.time_weight = nn.Parameter(torch.randn(width, time_dim) / math.sqrt(time_dim))
 
+    def fold(self, z: Tensor) -> None:
+        """Make the product of a time table and the first layer's time weights the parameter, as a decoder has it."""
+        self.rows = nn.Parameter(self.time_rows(z).detach())
+        del self.time_weight
+
     def time_rows(self, z: Tensor | None) -> Tensor:
         """The first layer's contribution of every knot, (knots, width)."""
         return self.rows if z is None else z @ self.time_weight.t()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 
-FORMAT = 4  # 2 did not say how often what is missing was looked for, 3 counted it up; 1 had no blur
+FORMAT = 5  # 4 had no rounded networks, 3 and 2 counted searches otherwise or not, 1 had no blur
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -38,7 +38,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "prune_weight": (0.0, 1e9),
     "checkpoint_minutes": _POSITIVE,
     **dict.fromkeys(("refine_from", "refine_until", "noise_from", "rate_from", "freeze_positions_at"), _SHARE),
-    **dict.fromkeys(("round_from", "seal_from", "grow_share", "random_background", "steer_from", "missing_at"), _SHARE),
+    **dict.fromkeys(("round_from", "seal_from", "settle_from", "steer_from", "missing_at"), _SHARE),
+    **dict.fromkeys(("grow_share", "random_background"), _SHARE),
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
     **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy", "coarse_decay"), _POSITIVE),
     "lr_camera_colors": _POSITIVE,
@@ -90,7 +91,7 @@ class TrainingConfig:
     # A target to steer lambda by, from its value above on (see steering.py): at most one of the two
     target_bytes: int | None = None  # of the whole file
     target_psnr: float | None = None  # in dB, of the training views as the file shows them
-    target_weights: Literal["fp32", "fp16", "int8"] = "fp32"  # how the networks will be stored
+    target_weights: Literal["fp32", "fp16", "int8"] = "fp32"  # how the networks will be stored, see settle_from
     steer_from: float = 0.35  # the first bits fall fast, whatever lambda is
 
     # An affine colour per fixed camera, see camera_colors.py. None: where enough of them are fixed to have a mean.
@@ -111,6 +112,7 @@ class TrainingConfig:
     freeze_positions_at: float = 0.8  # snapped to the grid, duplicates merged
     round_from: float = 0.85  # straight-through rounding of f_v and f_g instead of noise
     seal_from: float = 0.94  # the entropy model is rounded to integers, the rest trained on what the file will hold
+    settle_from: float = 0.96  # so are networks that the file will hold in eight bits, see settling.py
 
     # Refinement (Eq. 11)
     refine: bool = True  # anchors grow and are pruned
@@ -162,7 +164,8 @@ class TrainingConfig:
             raise OptionError("bad-option", f"lambda is {self.rate_lambda}; give 0 or more, such as 1e-3")
         for name, (low, high) in _BOUNDS.items():
             if not low <= getattr(self, name) <= high:
-                raise OptionError("bad-option", f"{name} is {getattr(self, name)}; give {low:g} to {high:g}")
+                least, most = (end if isinstance(end, int) else f"{end:g}" for end in (low, high))
+                raise OptionError("bad-option", f"{name} is {getattr(self, name)}; give {least} to {most}")
         if self.model.residual_dim % self.chunks:
             problem = f"chunks is {self.chunks}; give a divisor of model.residual_dim, {self.model.residual_dim}"
             raise OptionError("bad-option", problem)

@@ -20,10 +20,11 @@ def plain_sections(trainer: Trainer, weights: Kind, coder: str = "constriction")
     Raises:
         BitstreamError: a weight or a camera that the format cannot hold.
     """
-    if weights == "int8":
+    if weights == "int8" and trainer.settled is None:
         arrays, rounded = round_networks(trainer.model, trainer.rounded())
     else:
-        arrays, rounded = {name: array.cpu().numpy() for name, array in trainer.model.network_arrays().items()}, {}
+        arrays = {name: array.cpu().numpy() for name, array in trainer.model.network_arrays().items()}
+        rounded = trainer.settled or {}
     colors = {} if trainer.colors is None else {"camera_colors": pack_colors(trainer.colors.rows())}
     return {
         "header": header_of(trainer, coder).to_bytes(),

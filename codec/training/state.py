@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import AdcError, TrainingError
 from .checkpoint import section
 from .optimiser import ANCHOR_TENSORS
+from .settling import hold, matrices_of, tensors_of
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -31,6 +32,8 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors |= {f"colors.{k}": v for k, v in trainer.colors.state_dict().items()}
     if trainer.sealed is not None:
         tensors["sealed"] = torch.frombuffer(bytearray(trainer.sealed.to_bytes()), dtype=torch.uint8)
+    if trainer.settled is not None:
+        tensors |= {f"settled.{k}": v for k, v in tensors_of(trainer.settled).items()}
     rest = {
         "config": trainer.config.to_dict(),
         "iteration": trainer.iteration,
@@ -87,9 +90,15 @@ def _flies(flies: Tensor, anchors: int) -> Tensor:
 
 def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
     model = section(tensors, "model")
+    settled = section(tensors, "settled")
+    if settled:
+        trainer.model.fold()
     for name in ANCHOR_TENSORS:
         trainer.optimiser.replace(name, model[name].clone())
     trainer.model.load_state_dict(model)
+    if settled:
+        trainer.settled = matrices_of(trainer.model, settled)
+        hold(trainer.model, trainer.settled)
     trainer.entropy.load_state_dict(section(tensors, "entropy"))
     if trainer.colors is not None:
         trainer.colors.load_state_dict(section(tensors, "colors"))

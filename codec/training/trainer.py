@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bitstream import Rounded
 from ..entropy import EntropyConfig, MultiDimensionEntropyModel, Rate, SealedEntropyModel
 from ..errors import AdcError, TrainingError
 from ..features import Features
@@ -33,6 +34,7 @@ from .missing import SEARCHES, can_search, search_missing
 from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
+from .settling import settle_networks
 from .shapes import haze_penalty, needle_penalty
 from .steering import Steering
 
@@ -101,6 +103,7 @@ class Trainer:
         self.asked: dict[str, str] = {}  # fields that the user set, where the scene or a target may have changed them
         self.frozen = False
         self.sealed: SealedEntropyModel | None = None
+        self.settled: dict[str, Rounded] | None = None  # the networks' matrices, where the file has eight bits for them
         self.error = 0.0  # running mean of the squared error
         self.knows_rate = False
         self._counted: tuple[int, float] | None = None  # the bits that the step of an iteration had
@@ -167,6 +170,8 @@ class Trainer:
             self._freeze_positions()
         if self.sealed is None:
             self._seal()
+        if self._settles_at(1.0):
+            settle_networks(self)
         if self.steering is not None and not self.adjusted:
             self.adjusted = True
             with self._naming_what_is_not_finite():
@@ -245,6 +250,10 @@ class Trainer:
                 return name
         return "warm-up"
 
+    def _settles_at(self, progress: float) -> bool:
+        """Whether the networks of a file that has eight bits for their weights are to be rounded now."""
+        return self.config.target_weights == "int8" and self.settled is None and progress >= self.config.settle_from
+
     def _step(self, progress: float) -> None:
         config = self.config
         # All randomness of a step follows from seed and iteration: a resumed run repeats an uninterrupted one.
@@ -253,6 +262,8 @@ class Trainer:
             self._freeze_positions()
         if self._searches_at(progress):
             self._search()
+        if self._settles_at(progress):
+            settle_networks(self)
         frames = self._next_frames()
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
         features, rate = self._coded_features(progress)

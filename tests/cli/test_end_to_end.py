@@ -273,6 +273,50 @@ def test_what_is_wrong_is_said_in_one_line(
     assert list(tmp_path.iterdir()) == [], "something was left behind"
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "says"),
+    [
+        ("encode", ["capture", "-o", "x.adc", "--lambda", "abc"], "--lambda"),
+        ("encode", ["capture", "-o", "x.adc", "--preset", "bets"], "best"),
+        ("encode", ["capture"], "--output"),
+        ("encode", ["capture", "-o", "x.adc", "--set", "missing_anchors=-1"], "give 0 to 4194304"),
+        ("decode", [], "FILE"),
+        ("decode", ["x.adc", "--bogus"], "--bogus"),
+        ("eval", ["x.adc"], "SCENE"),
+        ("inspect", ["x.adc", "more"], "more"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_too(tmp_path: Path, command: str, arguments: list[str], says: str) -> None:
+    result = run(command, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+    with_json = run(command, *arguments, "--json", cwd=tmp_path)
+    assert with_json.returncode == 2
+    assert json.loads(with_json.stdout)["error"]["message"] in with_json.stderr
+
+
+def test_a_damaged_checkpoint_is_refused_before_the_capture_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x.adc.checkpoint").write_bytes(b"no checkpoint")
+    for more in (["--resume"], ["--checkpoint", "x.adc.checkpoint"]):
+        result = run("encode", "no capture", "-o", "x.adc", *more, cwd=tmp_path)
+        assert result.returncode == 2
+        [line] = result.stderr.splitlines()
+        assert "x.adc.checkpoint" in line
+
+
+def test_networks_that_a_run_rounded_are_not_stored_otherwise(balls: Path, tmp_path: Path) -> None:
+    line = ["encode", balls, "-o", "a.adc", "--iterations", "20", "--downscale", "2", "--keep-checkpoint"]
+    assert run(*line, "--weights", "int8", cwd=tmp_path).returncode == 0
+    first = (tmp_path / "a.adc").read_bytes()
+    refused = run(*line, "--weights", "fp32", "--resume", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--weights fp32" in refused.stderr
+    assert run(*line, "--resume", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "a.adc").read_bytes() == first, "it was told int8 at its start"
+
+
 @pytest.mark.parametrize("command", ["encode", "decode", "inspect", "eval"])
 def test_help_has_examples_and_is_light(command: str, tmp_path: Path) -> None:
     code = (
