@@ -30,6 +30,7 @@ lint: install
 	$(BIN)/ruff check .
 	@mkdir -p $(LINKS) && ln -sfn $(CURDIR)/cli $(LINKS)/cli && for f in codec/*; do ln -sfn $(CURDIR)/$$f $(LINKS)/; done
 	MYPYPATH=build/types $(BIN)/mypy -p adcgs
+	MYPYPATH=build/types:benchmarks $(BIN)/mypy benchmarks/*.py
 
 benchmark: install
 	$(BIN)/python benchmarks/rasterizer.py

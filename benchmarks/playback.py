@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import adcgs
@@ -106,7 +107,7 @@ def frame_rates(
         steps: dict[str, Callable[[], object]] = {"deformation": player.deformed}
         for width, height in sizes:
             view = dataclasses.replace(camera(height), width=width, cx=width / 2)
-            steps[f"{width}x{height}"] = lambda view=view, player=player: player.frame(view)
+            steps[f"{width}x{height}"] = partial(player.frame, view)
         times = medians(steps, repeats, device_clock(device))
         deformation = times.pop("deformation")
         for size, frame in times.items():
@@ -130,7 +131,7 @@ def against_primitives(
         for unit, net, found in (("anchor", model, rows), ("primitive", single, singles)):
             player = Player(net, found, plain=path == "torch")
             steps[f"{path}, {unit}, deformation"] = player.deformed
-            steps[f"{path}, {unit}, frame"] = lambda player=player: player.frame(view)
+            steps[f"{path}, {unit}, frame"] = partial(player.frame, view)
     times = medians(steps, repeats, device_clock(device))
     found_rows: list[dict[str, object]] = []
     for path in paths:

@@ -215,7 +215,7 @@ def curves(rows: Sequence[Row]) -> dict[str, Curve]:
 
     def points(method: str, column: str) -> Curve:
         of = [(row.get("bytes"), row.get(column)) for row in rows if row["method"] == method]
-        return [(size / 1e3, quality) for size, quality in of if _is_number(size) and _is_number(quality)]  # type: ignore[operator,misc]
+        return [(size / 1e3, quality) for size, quality in of if _is_known(size) and _is_known(quality)]  # type: ignore[operator,misc]
 
     found = {
         "adcgs, held-out views": points(OURS, "psnr"),
@@ -226,7 +226,7 @@ def curves(rows: Sequence[Row]) -> dict[str, Curve]:
     return {name: line for name, line in found.items() if line}
 
 
-def _is_number(value: Value) -> bool:
+def _is_known(value: Value) -> bool:
     return isinstance(value, (int, float))
 
 
@@ -242,8 +242,8 @@ def compare_tables(words: Sequence[str]) -> None:
     parser.add_argument("test", type=Path, help="rd.csv to compare")
     parser.add_argument("--metric", default="psnr", help="a column of the tables: psnr, psnr_dynamic, ssim, ms_ssim")
     args = parser.parse_args(words)
-    tables = [_table(path, args.metric) for path in (args.anchor, args.test)]
-    print(markdown(bd_rows(*tables, args.metric), bd_columns(args.metric)))
+    anchor, test = (_table(path, args.metric) for path in (args.anchor, args.test))
+    print(markdown(bd_rows(anchor, test, args.metric), bd_columns(args.metric)))
 
 
 def _table(path: Path, metric: str) -> list[Row]:
@@ -285,7 +285,7 @@ def bd_rows(anchor: Sequence[Row], test: Sequence[Row], metric: str) -> list[Row
 
 def _curve(rows: Sequence[Row], scene: Value, metric: str) -> Curve:
     of = [(row.get("bytes"), row.get(metric)) for row in rows if row["scene"] == scene and row["method"] == OURS]
-    return [(size, quality) for size, quality in of if _is_number(size) and _is_number(quality)]  # type: ignore[misc]
+    return [(size, quality) for size, quality in of if _is_known(size) and _is_known(quality)]  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from runs import (
     interruptible,
     keep,
     make_row,
+    positive,
     score,
     settings_of,
     threads_of,
@@ -54,8 +55,8 @@ SMOOTH_INSTANTS = 90
 def main() -> None:
     """Run what the command line asks for."""
     args = _parse()
-    args.output.mkdir(parents=True, exist_ok=True)
     settings = settings_of(args)
+    args.output.mkdir(parents=True, exist_ok=True)
     rows = in_parallel(args.jobs, lambda s: run_scene(s, args.output, args.force), settings)
     write_tables(rows, settings[0], args.output, args.jobs)
     print((args.output / "scenes.md").read_text(encoding="utf-8"))
@@ -67,7 +68,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, output="out/scenes", jobs=1)
     parser.add_argument("--minutes", type=float, default=10.0, help="training time per scene (10)")
-    parser.add_argument("--iterations", type=int, help="train for so many steps instead")
+    parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
     return parser.parse_args()
 
 

@@ -59,7 +59,7 @@ def write(gaussians: Gaussians, path: Path) -> int:
         quats=numpy(gaussians.quaternions),
         opacities=np.log(opacity / (1 - opacity)),
         sh0=(numpy(gaussians.colors) - 0.5) / SH_C0,
-        shN=None,
+        shN=None,  # type: ignore[arg-type]
     )
     write_spz(path, data, fractional_bits=FRACTIONAL_BITS)
     return path.stat().st_size

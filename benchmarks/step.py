@@ -282,7 +282,7 @@ def measure(step: Step, asked: list[int], repeats: int, clock: Callable[[], floa
     parts = by_threads(step.parts(plain=False, with_rate=False), counts, repeats, clock)
     rate = by_threads(step.parts(plain=False, with_rate=True), counts, repeats, clock)
     plain = medians(step.parts(plain=True, with_rate=False), max(repeats // 2, 3), clock)
-    steps = {
+    steps: dict[str, Callable[[], object]] = {
         "whole step": step.whole,
         "whole step, with rate": lambda: step.whole(True),
         "whole step, 2 views": lambda: step.whole(views=2),

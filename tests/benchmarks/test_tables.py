@@ -1,0 +1,95 @@
+"""The benchmarks over captures, whole, on a tiny one: what they print is what is in the files that they wrote."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TINY = ("--threads", "1", "--jobs", "2", "--extra-encode-args=--max-anchors 100 --set initial_anchors=80")
+ABLATED = ("full", "int8", "late-int8")
+
+
+def run(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, BENCHMARKS / f"{name}.py", *arguments]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path}
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def out(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where rate_distortion.py, with the lambdas that it has, wrote to."""
+    folder = tmp_path_factory.mktemp("rd")
+    result = run("rate_distortion", balls, "--iterations", "24", "--no-baselines", *TINY, "-o", "rd", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_curves_have_every_lambda_with_its_files_size(out: Path) -> None:
+    rows = [row for row in rows_of(out / "rd" / "rd.csv") if row["method"] == "adcgs"]
+    assert [float(row["lambda"]) for row in rows] == [5e-4, 1.5e-3, 5e-3, 1.5e-2]
+    files = [file.stat().st_size for file in (out / "rd").glob("balls/lambda_*/scene.adc")]
+    assert sorted(int(row["bytes"]) for row in rows) == sorted(files)
+    assert all(float(row["psnr"]) > 5 for row in rows)
+    assert (out / "rd" / "rd_balls.png").read_bytes()[1:4] == b"PNG"
+    [static] = [row for row in rows_of(out / "rd" / "rd.csv") if row["method"] == "static model"]
+    assert int(static["bytes"]) < min(files), "it has no deformation networks"
+
+
+def test_a_table_does_not_differ_from_itself(out: Path) -> None:
+    rows = rows_of(out / "rd" / "rd.csv")
+    for place, row in enumerate(rows):  # such short runs make no curve: here is one, and one that is 3 dB higher
+        row["bytes"], row["psnr"] = str(1000 * 2**place), str(20 + 2 * place)
+    for name, gain in (("one", 0), ("two", 3)):
+        with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows([row | {"psnr": str(float(row["psnr"]) + gain)} for row in rows])
+    same = run("rate_distortion", "bd", "one.csv", "one.csv", cwd=out)
+    assert "+0.00" in same.stdout, same.stderr
+    higher = run("rate_distortion", "bd", "one.csv", "two.csv", cwd=out)
+    assert "+3.000" in higher.stdout, higher.stderr
+
+
+def test_an_ablation_changes_one_thing_a_row(balls: Path, tmp_path: Path) -> None:
+    arguments = [balls, "--iterations", "24", "--seeds", "1", "--rows", ",".join(ABLATED), *TINY, "-o", "abl"]
+    first = run("ablation", *arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    rows = rows_of(tmp_path / "abl" / "ablation.csv")
+    assert {row["row"] for row in rows} == set(ABLATED)
+    size = {row["row"]: row["bytes"] for row in rows}
+    assert int(size["int8"]) < int(size["full"])
+    assert int(size["late-int8"]) < int(size["full"])
+    assert (tmp_path / "abl" / "ablation.md").read_text(encoding="utf-8") in first.stdout
+    again = run("ablation", *arguments, cwd=tmp_path)  # all is there
+    assert "started" not in again.stdout + again.stderr
+    assert again.stdout == first.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("rate_distortion", ["{balls}", "--lambdas", "1e-3,big"], "--lambdas"),
+        ("rate_distortion", ["bd", "{balls}/transforms_train.json", "none.csv"], "transforms_train.json"),
+        ("ablation", ["{balls}", "--rows", "full,moon"], "moon"),
+        ("ablation", ["{balls}", "--rows", "int8"], "full"),
+        ("scenes", ["{balls}", "--only", "moon"], "moon"),
+    ],
+)
+def test_bad_arguments_are_one_line(balls: Path, tmp_path: Path, name: str, arguments: list[str], says: str) -> None:
+    result = run(name, *(word.format(balls=balls) for word in arguments), cwd=tmp_path)
+    assert result.returncode != 0
+    assert says in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
