@@ -23,6 +23,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "mover_instants": (0, 1000),
     "mover_anchors": (0, 1 << 22),
     "missing_anchors": (0, 1 << 22),
+    "missing_after": _COUNT,
     "grow_spacing": (1e-4, 1.0),
     "chunk_dropout": (0, 1),
     "ssim_weight": _SHARE,
@@ -65,6 +66,7 @@ class TrainingConfig:
     mover_anchors: int = 2000  # on what moves; the initial ones take the rest
     missing_anchors: int = 1000  # at most, on what one moving camera shows and the model lacks, see missing.py; 0: none
     missing_at: float = 0.18  # when that is looked for, and twice that; before the rest has its shape, all is missing
+    missing_after: int = 1000  # but after so many steps, and half as many more: gradients bring what was not missing
     voxel: float | None = None  # of the position grid, in the normalised space; None chooses it (see grid.py)
 
     # Rate and distortion (Eq. 10): L = 0.8 L1 + 0.2 D-SSIM + lambda * megabits

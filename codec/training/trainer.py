@@ -450,8 +450,10 @@ class Trainer:
 
     def _searches_at(self, progress: float) -> bool:
         """Whether the next step first looks for what is missing, which takes seconds."""
-        due = self.config.missing_at * (1 + SEARCHES - self.searches_left)
-        return self.searches_left > 0 and not self.frozen and progress >= due
+        count = 1 + SEARCHES - self.searches_left
+        is_due = progress >= count * self.config.missing_at
+        is_ready = self.iteration >= self.config.missing_after * (1 + count) / 2
+        return is_due and is_ready and self.searches_left > 0 and not self.frozen
 
     def _search(self) -> None:
         self.searches_left -= 1

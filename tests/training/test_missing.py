@@ -16,7 +16,7 @@ from ..captures import write_rig
 from ..scene import captures
 from .test_trainer import TINY, stop_after
 
-CONFIG = replace(TINY, iterations=100, missing_anchors=40, initial_anchors=100, max_anchors=200)
+CONFIG = replace(TINY, iterations=100, missing_anchors=40, missing_after=1, initial_anchors=100, max_anchors=200)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,16 @@ def test_a_run_searches_twice_and_a_resumed_one_not_again(
     assert searched == [18, 36]  # of 100 steps
     Trainer.from_checkpoint(scene, state).train()
     assert searched == [18, 36]
+
+
+def test_a_search_waits_for_the_steps_that_bring_what_is_not_missing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+    monkeypatch.setattr("adcgs.training.trainer.search_missing", lambda run: searched.append(run.iteration) or 0)
+    Trainer(scene, replace(CONFIG, missing_after=30)).train()
+    Trainer(scene, replace(CONFIG, missing_after=54)).train()  # positions are on their grid when the second is due
+    assert searched == [30, 45, 54]
 
 
 def test_a_search_is_told_before_it_begins_however_seldom_the_line_changes(
