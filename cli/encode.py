@@ -407,11 +407,11 @@ def _line(status: Status) -> str:
         f"step {status.iteration}  left {int(minutes)}:{int(seconds):02d}  {status.psnr:.2f} dB  "
         f"{status.anchors} anchors  {size}  {status.phase}"
     )
-    if status.target is None:
+    if status.heading is None:
         return line
-    heading = "..." if status.predicted is None else _amount(status.target_unit, status.predicted)
-    target = _amount(status.target_unit, status.target)
-    return f"{line}  target {target}, heading for {heading} (lambda {status.rate_lambda:.1e})"
+    unit, predicted = status.heading.unit, status.heading.predicted
+    end = "..." if predicted is None else _amount(unit, predicted)
+    return f"{line}  target {_amount(unit, status.heading.target)}, heading for {end} (lambda {status.rate_lambda:.1e})"
 
 
 def _amount(unit: str, value: float) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,15 @@ _BISECTIONS = 9
 _TO_COME = ((0.5, 2.0), (0.6, 1.5), (0.8, 0.85), (0.94, 0.1), (1.0, 0.0))
 
 
+@dataclass(frozen=True)
+class Heading:
+    """What a run should reach, and what it would reach as it goes: bytes of the file, or dB."""
+
+    target: float
+    unit: str  # "bytes" or "dB"
+    predicted: float | None  # None before anything was measured
+
+
 class Steering:
     """The controller of one run; the trainer tells it of every step that had a rate.
 
@@ -74,9 +84,9 @@ class Steering:
         """Of the target: ``bytes`` or ``dB``."""
         return "dB" if self.config.target_bytes is None else "bytes"
 
-    def heading(self) -> dict[str, Any]:
+    def heading(self) -> Heading:
         """For the live line."""
-        return {"target": self.target, "target_unit": self.unit, "predicted": self.predicted}
+        return Heading(self.target, self.unit, self.predicted)
 
     def is_met(self, reached: float) -> bool:
         """Whether a file of ``reached`` bytes or dB is within the tolerance."""

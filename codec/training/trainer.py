@@ -36,7 +36,7 @@ from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
 from .settling import settle_networks
 from .shapes import haze_penalty, needle_penalty
-from .steering import Steering
+from .steering import Heading, Steering
 
 # Length of the running mean of the shown PSNR, in steps.
 _SMOOTHING = 50
@@ -58,9 +58,7 @@ class Status:
     bits: float | None  # estimated, once the rate is known
     phase: str
     rate_lambda: float  # the rate's weight now
-    target: float | None = None  # bytes or dB, of a run that has one
-    target_unit: str = ""  # "bytes" or "dB"
-    predicted: float | None = None  # what it heads for
+    heading: Heading | None = None  # of a run that has a target
 
 
 class Trainer:
@@ -227,7 +225,7 @@ class Trainer:
             bits=None if bits is None else bits + self.position_bits(),
             phase=self.phase(progress),
             rate_lambda=self.rate_lambda,
-            **({} if self.steering is None else self.steering.heading()),
+            heading=None if self.steering is None else self.steering.heading(),
         )
 
     @property
