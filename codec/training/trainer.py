@@ -449,7 +449,7 @@ class Trainer:
     def _searches_at(self, progress: float) -> bool:
         """Whether the next step first looks for what is missing, which takes seconds."""
         count = 1 + SEARCHES - self.searches_left
-        is_due = progress >= count * self.config.missing_at
+        is_due = count * self.config.missing_at <= progress < self.config.refine_until  # later ones would learn little
         is_ready = self.iteration >= self.config.missing_after * (1 + count) / 2
         return is_due and is_ready and self.searches_left > 0 and not self.frozen
 

@@ -120,7 +120,7 @@ def test_a_search_waits_for_the_steps_that_bring_what_is_not_missing(
     searched: list[int] = []
     monkeypatch.setattr("adcgs.training.trainer.search_missing", lambda run: searched.append(run.iteration) or 0)
     Trainer(scene, replace(CONFIG, missing_after=30)).train()
-    Trainer(scene, replace(CONFIG, missing_after=54)).train()  # positions are on their grid when the second is due
+    Trainer(scene, replace(CONFIG, missing_after=54)).train()  # no anchors come to be when the second is due
     assert searched == [30, 45, 54]
 
 
