@@ -67,6 +67,8 @@ def main() -> None:
     scenes, lambdas = settings_of(args), args.lambdas.split(",")
     if not all(_is_number(value) for value in lambdas):
         sys.exit(f"error: --lambdas {args.lambdas}: give numbers over 0, separated by commas")
+    if len(set(map(float, lambdas))) < len(lambdas):
+        sys.exit(f"error: --lambdas {args.lambdas}: names one twice")
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 

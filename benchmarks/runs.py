@@ -119,6 +119,10 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
     """One for each capture that was asked for."""
     captures = find_captures(args.captures, args.only)
     downscales = find_downscales(args.downscale, [c.name for c in captures])
+    try:
+        extra = tuple(shlex.split(args.extra_encode_args))
+    except ValueError as error:
+        sys.exit(f"error: --extra-encode-args {args.extra_encode_args}: {error}")
     return [
         Settings(
             capture=str(capture.resolve()),
@@ -126,7 +130,7 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
             iterations=args.iterations,
             downscale=downscales.get(capture.name, 1.0),
             threads=args.threads or max(1, (os.cpu_count() or 1) // args.jobs),
-            encode_args=tuple(shlex.split(args.extra_encode_args)),
+            encode_args=extra,
             st_lpips=args.st_lpips,
         )
         for capture in captures
@@ -157,6 +161,8 @@ def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, flo
     found = {}
     for pair in pairs:
         name, _, factor = pair.partition("=")
+        if name not in names:
+            sys.exit(f"error: --downscale {pair}: no capture {name} is asked for; there are: {', '.join(names)}")
         try:
             found[name] = float(factor)
         except ValueError:
@@ -221,9 +227,22 @@ def encode(settings: Settings, folder: Path) -> dict[str, Any]:
         if settings.iterations is None
         else ["--iterations", str(settings.iterations)]
     )
-    resume = ["--resume"] if (folder / "scene.adc.checkpoint").exists() else []
-    options = [*length, *size_of(settings), *threads_of(settings), *resume, *settings.encode_args]
+    given = list(settings.encode_args)
+    if (folder / "scene.adc.checkpoint").exists():
+        given = ["--resume", *without_preset(given)]
+    options = [*length, *size_of(settings), *threads_of(settings), *given]
     return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
+
+
+def without_preset(words: Sequence[str]) -> list[str]:
+    """Arguments of adcgs-encode for a run that is resumed: it has its preset already, and would refuse another."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word == "--preset":
+            next(rest, None)
+        elif not word.startswith("--preset="):
+            kept.append(word)
+    return kept
 
 
 def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from adcgs.bitstream import Container, pack_arrays, unpack_arrays, write_container
+from adcgs.bitstream import Container, array_sizes, pack_arrays, unpack_arrays, write_container
 from adcgs.decode import configurations, open_scene, read_header
+from adcgs.errors import AdcError
 from adcgs.model import network_shapes
 from adcgs.scene import load_scene
 from adcgs.training.rounding import round_networks
@@ -36,6 +37,14 @@ def rewrite(source: Path, target: Path, kind: str) -> int:
     return len(sections["networks"])
 
 
+def require_fp32(file: Path) -> None:
+    """Refuse a file that has lost already what is to be measured."""
+    with Container.open(file) as container:
+        kind, _ = array_sizes(container.read("networks"))
+    if kind != "fp32":
+        sys.exit(f"error: {file}: its networks are {kind}; encode with --weights fp32")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="made with --weights fp32, the default")
@@ -44,7 +53,11 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=20, help="held-out views, evenly spread")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
-    scene = load_scene(options.scene, downscale=options.downscale)
+    try:
+        require_fp32(options.file)
+        scene = load_scene(options.scene, downscale=options.downscale)
+    except (AdcError, OSError) as error:
+        sys.exit(f"error: {error}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:

@@ -87,7 +87,7 @@ def console() -> Console:
     """Where progress and notes for people go: stderr, so that stdout can be piped."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)  # a path may have brackets
 
 
 @contextmanager
@@ -97,8 +97,10 @@ def phase(text: str) -> Iterator[Callable[[str], None]]:
     On a terminal a line with a spinner; elsewhere (a log file, CI) one plain line when the phase begins.
     """
     if console().is_terminal:
-        with console().status(text) as status:
-            yield status.update
+        from rich.text import Text
+
+        with console().status(Text(text)) as status:  # a plain string would be read as markup
+            yield lambda words: status.update(Text(words))
     else:
         console().print(text, soft_wrap=True)
         yield lambda words: None

@@ -154,6 +154,7 @@ def main(
     from adcgs.scene import load_scene
     from adcgs.training.checkpoint import load_checkpoint
     from adcgs.training.overrides import apply, parse_assignments
+    from adcgs.training.state import stored_config
 
     if resume and checkpoint is not None:
         raise OptionError("bad-option", "--resume continues training, --checkpoint codes without: give one of them")
@@ -163,8 +164,9 @@ def main(
     check_coder(coder)
     state = output.with_name(output.name + ".checkpoint")
     if resume or checkpoint is not None:
-        load_checkpoint(checkpoint or state)  # before the capture is read, which may take minutes
-    fields = parse_assignments(assignments)
+        stored = checkpoint or state
+        stored_config(stored, load_checkpoint(stored)[1])  # before the capture is read, which may take minutes
+    fields, behind = parse_assignments(assignments), parse_background(background)
     target_bytes = None if target_size is None else parse_size(target_size)
     base = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, voxel, seed or 0)
     config = apply(base, fields)
@@ -194,7 +196,7 @@ def main(
             layout=layout,
             downscale=downscale,
             cache_gb=cache_gb,
-            background=parse_background(background),
+            background=behind,
             progress=lambda what, part: say(f"{what}: {part:.0%}"),
         )
     _check_cameras(capture)
@@ -349,7 +351,7 @@ def _describe(capture: Scene) -> None:
     out.print(
         f"{capture.layout} capture: {counts} views at {first.width}x{first.height}, {capture.frame_count} instants"
     )
-    out.print(f"{len(capture.cloud)} initial points: {capture.cloud.source}", soft_wrap=True, markup=False)
+    out.print(f"{len(capture.cloud)} initial points: {capture.cloud.source}", soft_wrap=True)
 
 
 def _train(trainer: Trainer, state: Path) -> None:
@@ -392,7 +394,7 @@ def _progress() -> Progress:
     return Progress(
         TextColumn("{task.percentage:>3.0f}%"),
         BarColumn(24),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         console=console(),
     )
 
@@ -439,7 +441,7 @@ def _print_report(report: EncodeReport, as_json: bool) -> None:
             soft_wrap=True,
         )
     if report.note:
-        console().print(report.note, soft_wrap=True, markup=False)
+        console().print(report.note, soft_wrap=True)
 
 
 def _missed(report: EncodeReport) -> str:

@@ -143,7 +143,7 @@ def _perceptual(
             found[key] = load(device)
         except UnavailableError as error:
             notes[key] = str(error)
-            console().print(str(error), soft_wrap=True, markup=False)
+            console().print(str(error), soft_wrap=True)
     return found.get("lpips"), found.get("st_lpips")
 
 
@@ -168,7 +168,7 @@ def _print_table(result: Evaluation) -> None:
     table.add_section()
     mean = result.mean
     table.add_row("mean", "", *(_number(key, mean[key]) for key in keys), f"{mean['fps']:.1f}", style="bold")
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
     out.width = max(out.width, _TABLE_WIDTH)
     out.print(table)
     out.print(
@@ -180,7 +180,7 @@ def _print_table(result: Evaluation) -> None:
             out.print(f"{_TITLES[key]}: mean over {result.counted(key)} of the views; {result.notes[key]}")
     for key, why in result.notes.items():
         if not result.counted(key) and key not in ("lpips", "st_lpips"):
-            out.print(f"no {_TITLES[key]}: {why}", markup=False)
+            out.print(f"no {_TITLES[key]}: {why}")
     from adcgs.evaluation.evaluate import FPS_INCLUDES
 
     out.print(f"fps includes {FPS_INCLUDES}")

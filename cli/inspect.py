@@ -94,7 +94,7 @@ def _print_table(report: Report) -> None:
         )
     table.add_section()
     table.add_row("file", f"{report.bytes:,}", "100.0%", "", f"{8 * report.bytes / header.anchors:.2f}", "")
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
     out.width = max(out.width, _TABLE_WIDTH)
     out.print(
         f"{report.path}: {header.anchors:,} anchors, {header.frame_count} frames at {header.frame_rate:g} per second, "
@@ -102,6 +102,6 @@ def _print_table(report: Report) -> None:
     )
     grid = f"voxel {header.voxel:.3g}, blur {header.blur:.3g} px^2"
     out.print(f"coder {header.coder}, weights {report.weights or 'not readable'}, {grid}")
-    out.print(", ".join(f"{name} {value}" for name, value in header.config.items()), markup=False)
+    out.print(", ".join(f"{name} {value}" for name, value in header.config.items()))
     out.print()
     out.print(table)

@@ -52,11 +52,11 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(str(path), framework="pt") as handle:
             meta = json.loads((handle.metadata() or {})["adcgs"])
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise TrainingError("bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})") from error
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != FORMAT:
-        problem = f"{path}: checkpoint format {found!r}, this version reads {FORMAT}; start without --resume"
+        problem = f"{path}: checkpoint format {found!r}, this version reads {FORMAT}; start without it"
         raise TrainingError("bad-checkpoint", problem)
     return tensors, meta
 

@@ -211,10 +211,29 @@ class TrainingConfig:
         unknown = set(values) - known
         if unknown:
             raise OptionError("bad-option", f"unknown training option '{sorted(unknown)[0]}'")
+        kinds = {f.name: str(f.type) for f in fields(TrainingConfig)}
+        wrong = [name for name, value in values.items() if not _fits(value, kinds[name])]
+        if wrong:
+            raise OptionError("bad-option", f"the training option '{wrong[0]}' is {values[wrong[0]]!r}")
         data = dict(values)
         data["model"] = ModelConfig.from_dict(data["model"])
         data["resolutions"] = tuple((float(a), int(b)) for a, b in data["resolutions"])
         return TrainingConfig(**data)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "None": (type(None),)}
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """Whether JSON's value is what a field is declared as; what is no plain type is checked where it is made."""
+    if annotation.startswith("Literal"):
+        return isinstance(value, str) and repr(value) in annotation
+    kinds = [part.strip() for part in annotation.split("|")]
+    if any(kind not in _TYPES for kind in kinds):
+        return True
+    if isinstance(value, bool):
+        return "bool" in kinds
+    return isinstance(value, tuple(one for kind in kinds for one in _TYPES[kind]))
 
 
 PRESETS = ("draft", "default", "best")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..errors import AdcError, TrainingError
 from .checkpoint import section
+from .config import TrainingConfig
 from .optimiser import ANCHOR_TENSORS
 from .settling import hold, matrices_of, tensors_of
 
@@ -51,6 +53,19 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, rest
 
 
+def stored_config(path: Path, rest: dict[str, Any]) -> TrainingConfig:
+    """The configuration of the run of the checkpoint at ``path``.
+
+    Raises:
+        TrainingError: ``bad-checkpoint`` where it is none of this version.
+    """
+    try:
+        return TrainingConfig.from_dict(rest["config"])
+    except (AdcError, AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = f"{path}: its configuration is not of this version ({error})"
+        raise TrainingError("bad-checkpoint", problem) from error
+
+
 def capture_of(trainer: Trainer) -> dict[str, Any]:
     """What tells one capture, or one way of reading it, from another."""
     scene, camera = trainer.scene, trainer.frames[0].camera
@@ -73,7 +88,7 @@ def restore(trainer: Trainer, path: Path, tensors: dict[str, Tensor], rest: dict
     tensors = {name: value.to(trainer.device) for name, value in tensors.items()}
     try:
         _restore(trainer, tensors, rest)
-    except (AdcError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (AdcError, AttributeError, KeyError, OverflowError, RuntimeError, ValueError, TypeError) as error:
         message = str(error).splitlines()[0]
         problem = f"{path}: does not fit this scene and configuration ({message})"
         raise TrainingError("bad-checkpoint", problem) from error
@@ -111,6 +126,8 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.asked = {str(name): str(value) for name, value in dict(rest["asked"]).items()}
     trainer.origin = tensors["origin"].clone()
     trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
+    if trainer.iteration < 0 or not math.isfinite(trainer.seconds):
+        raise ValueError("it says that the run went backwards")
     trainer.error, trainer.knows_rate = float(rest["error"]), bool(rest["knows_rate"])
     trainer.frozen, trainer.voxel = bool(rest["frozen"]), float(rest["voxel"])
     trainer.adjusted, trainer.searches_left = bool(rest["adjusted"]), int(rest["searches_left"])

@@ -533,12 +533,7 @@ class Trainer:
             TrainingError: ``bad-checkpoint`` where it does not fit.
         """
         tensors, meta = load_checkpoint(path)
-        try:
-            config = TrainingConfig.from_dict(meta["config"])
-        except (AdcError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError(
-                "bad-checkpoint", f"{path}: its configuration is not of this version ({error})"
-            ) from error
+        config = state.stored_config(path, meta)
         # Its anchors come from the checkpoint: nothing need be carved.
         trainer = Trainer(scene, replace(config, mover_instants=0), checkpoint, device)
         trainer.config = config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def test_a_table_does_not_differ_from_itself(out: Path) -> None:
     assert "+3.000" in higher.stdout, higher.stderr
 
 
+def test_a_resumed_run_is_not_told_its_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    without_preset = importlib.import_module("runs").without_preset
+    words = ["--preset", "best", "--weights", "int8", "--preset=draft", "--set", "rate_every=2"]
+    assert without_preset(words) == ["--weights", "int8", "--set", "rate_every=2"]
+
+
 def test_an_ablation_changes_one_thing_a_row(balls: Path, tmp_path: Path) -> None:
     arguments = [balls, "--iterations", "24", "--seeds", "1", "--rows", ",".join(ABLATED), *TINY, "-o", "abl"]
     first = run("ablation", *arguments, cwd=tmp_path)
@@ -84,7 +92,11 @@ def test_an_ablation_changes_one_thing_a_row(balls: Path, tmp_path: Path) -> Non
         ("rate_distortion", ["bd", "{balls}/transforms_train.json", "none.csv"], "transforms_train.json"),
         ("ablation", ["{balls}", "--rows", "full,moon"], "moon"),
         ("ablation", ["{balls}", "--rows", "int8"], "full"),
+        ("rate_distortion", ["{balls}", "--lambdas", "1e-3,0.001"], "twice"),
         ("scenes", ["{balls}", "--only", "moon"], "moon"),
+        ("scenes", ["{balls}", "--downscale", "bals=2"], "bals=2"),
+        ("scenes", ["{balls}", "--extra-encode-args='"], "quotation"),
+        ("weights", ["none.adc", "{balls}"], "none.adc"),
     ],
 )
 def test_bad_arguments_are_one_line(balls: Path, tmp_path: Path, name: str, arguments: list[str], says: str) -> None:

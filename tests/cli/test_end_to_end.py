@@ -306,6 +306,14 @@ def test_a_damaged_checkpoint_is_refused_before_the_capture_is_read(tmp_path: Pa
         assert "x.adc.checkpoint" in line
 
 
+def test_brackets_in_a_path_are_no_markup(tmp_path: Path) -> None:
+    for name in ("[/red]", "cap[draft]"):
+        result = run("encode", name, "-o", "x.adc", cwd=tmp_path)
+        assert result.returncode == 2
+        assert f"reading {name}" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
 def test_networks_that_a_run_rounded_are_not_stored_otherwise(balls: Path, tmp_path: Path) -> None:
     line = ["encode", balls, "-o", "a.adc", "--iterations", "20", "--downscale", "2", "--keep-checkpoint"]
     assert run(*line, "--weights", "int8", cwd=tmp_path).returncode == 0

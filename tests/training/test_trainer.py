@@ -14,7 +14,7 @@ from adcgs.errors import OptionError, TrainingError
 from adcgs.model import ModelConfig
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Status, Trainer, TrainingConfig
-from adcgs.training.checkpoint import load_checkpoint
+from adcgs.training.checkpoint import load_checkpoint, save_checkpoint
 from adcgs.training.optimiser import ANCHOR_TENSORS
 from safetensors.torch import save_file
 
@@ -237,6 +237,45 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(scene: Scene, tmp_path: Pat
         load_checkpoint(state)
     assert error.value.code == "bad-checkpoint"
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": {"seed": 0.5}},
+        {"config": {"refine": 1}},
+        {"config": {"target_weights": "int4"}},
+        {"config": {"moon": 1}},
+        {"config": {"minutes": "long"}},
+        {"config": []},
+        {"iteration": -1},
+        {"iteration": float("inf")},
+        {"steering": 7},
+        {"asked": 7},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_says_what_no_run_does_is_refused(
+    scene: Scene, tmp_path: Path, change: dict[str, object]
+) -> None:
+    state = tmp_path / "state.checkpoint"
+    Trainer(scene, replace(TINY, target_psnr=20.0), state).save()
+    tensors, rest = load_checkpoint(state)
+    del rest["format"]
+    config = change.get("config")
+    rest |= change | ({"config": rest["config"] | config} if isinstance(config, dict) else {})
+    save_checkpoint(state, tensors, rest)
+    with pytest.raises(TrainingError) as error:
+        Trainer.from_checkpoint(scene, state)
+    assert error.value.code == "bad-checkpoint"
+    assert "\n" not in str(error.value)
+
+
+def test_metadata_that_never_end_are_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "state", metadata={"adcgs": "[" * 100_000})
+    with pytest.raises(TrainingError) as error:
+        load_checkpoint(tmp_path / "state")
+    assert error.value.code == "bad-checkpoint"
 
 
 @pytest.mark.parametrize(
