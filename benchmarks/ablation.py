@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
 from per_primitive import frame_rates
@@ -46,7 +47,7 @@ from runs import (
     score,
     settings_of,
 )
-from weights import rewrite
+from weights import require_fp32, rewrite
 
 FIXED_CAMERAS = ("neural3d", "panoptic")  # layouts in which what moves is carved
 ALPHA = "dnerf"  # that of one moving camera with alpha masks
@@ -221,6 +222,10 @@ def _newer(folder: Path, file: Path) -> bool:
 
 def _int8(settings: Settings, full: Path, folder: Path) -> Row:
     file = folder / "scene.adc"
+    try:
+        require_fp32(full / "scene.adc")
+    except OptionError as error:
+        raise StepError(str(error)) from error
     rewrite(full / "scene.adc", file, "int8")
     scores = score(settings, folder, file)
     return {"scene": settings.scene, **scores["mean"], "bytes": scores["bytes"]}

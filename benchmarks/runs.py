@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from adcgs.cli.encode import without_preset
 from adcgs.errors import AdcError
 from adcgs.evaluation.tables import Column, Value
 from adcgs.scene import detect_layout
@@ -232,17 +233,6 @@ def encode(settings: Settings, folder: Path) -> dict[str, Any]:
         given = ["--resume", *without_preset(given)]
     options = [*length, *size_of(settings), *threads_of(settings), *given]
     return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
-
-
-def without_preset(words: Sequence[str]) -> list[str]:
-    """Arguments of adcgs-encode for a run that is resumed: it has its preset already, and would refuse another."""
-    kept, rest = [], iter(words)
-    for word in rest:
-        if word == "--preset":
-            next(rest, None)
-        elif not word.startswith("--preset="):
-            kept.append(word)
-    return kept
 
 
 def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adcgs.bitstream import Container, array_sizes, pack_arrays, unpack_arrays, write_container
 from adcgs.decode import configurations, open_scene, read_header
-from adcgs.errors import AdcError
+from adcgs.errors import AdcError, OptionError
 from adcgs.model import network_shapes
 from adcgs.scene import load_scene
 from adcgs.training.rounding import round_networks
@@ -38,11 +38,11 @@ def rewrite(source: Path, target: Path, kind: str) -> int:
 
 
 def require_fp32(file: Path) -> None:
-    """Refuse a file that has lost already what is to be measured."""
+    """Refuse a file that has lost already what is to be measured: OptionError."""
     with Container.open(file) as container:
         kind, _ = array_sizes(container.read("networks"))
     if kind != "fp32":
-        sys.exit(f"error: {file}: its networks are {kind}; encode with --weights fp32")
+        raise OptionError("bad-option", f"{file}: its networks are {kind}; encode with --weights fp32")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -377,15 +377,20 @@ def _train(trainer: Trainer, state: Path) -> None:
 
 
 def _resume_line() -> str:
-    """This command line again, with --resume; a preset is in the state already."""
-    arguments = iter(sys.argv[1:])
-    kept = []
-    for argument in arguments:
-        if argument == "--preset":
-            next(arguments, None)
-        elif not argument.startswith("--preset=") and argument != "--resume":
-            kept.append(argument)
-    return shlex.join(["adcgs-encode", *kept, "--resume"])
+    """This command line again, with --resume."""
+    given = [word for word in without_preset(sys.argv[1:]) if word != "--resume"]
+    return shlex.join(["adcgs-encode", *given, "--resume"])
+
+
+def without_preset(words: Sequence[str]) -> list[str]:
+    """Arguments for a run that is resumed: it has its preset already, and would refuse another."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word == "--preset":
+            next(rest, None)
+        elif not word.startswith("--preset="):
+            kept.append(word)
+    return kept
 
 
 def _progress() -> Progress:

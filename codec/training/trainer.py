@@ -162,8 +162,7 @@ class Trainer:
 
         Positions are put on their grid, and the entropy model is rounded to integers.
         """
-        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
-            self._stop_not_finite()
+        self._require_finite()
         if not self.frozen:
             self._freeze_positions()
         if self.sealed is None:
@@ -261,6 +260,7 @@ class Trainer:
         if self._searches_at(progress):
             self._search()
         if self._settles_at(progress):
+            self._require_finite()
             settle_networks(self)
         frames = self._next_frames()
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
@@ -491,6 +491,10 @@ class Trainer:
         count = max(len(self.model.positions), 1)
         extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.voxel + 1
         return count * max(float(torch.log2(extent.clamp_min(1)).sum()) - math.log2(count) - 3.0, 2.0)
+
+    def _require_finite(self) -> None:
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
+            self._stop_not_finite()
 
     def _stop_not_finite(self) -> None:
         named = {

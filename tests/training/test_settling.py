@@ -114,6 +114,15 @@ def test_symbols_that_are_not_the_models_are_refused(scene: Scene, tmp_path: Pat
     assert error.value.code == "bad-checkpoint"
 
 
+def test_a_nan_is_named_where_networks_are_rounded(scene: Scene) -> None:
+    trainer = Trainer(scene, EIGHT)
+    with torch.no_grad():
+        trainer.model.predict_net.hidden.weight[0, 0] = torch.nan
+    with pytest.raises(TrainingError, match=r"predict_net\.hidden\.weight") as error:
+        trainer._step(EIGHT.settle_from)
+    assert error.value.code == "not-finite"
+
+
 def test_other_weights_are_refused(scene: Scene, tmp_path: Path) -> None:
     trainer = Trainer(scene, replace(EIGHT, iterations=10))
     trainer.train()
