@@ -89,7 +89,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 )
 @click.option(
     "--downscale",
-    type=float,
+    type=click.FloatRange(1, 1024),
     default=1.0,
     show_default=True,
     help="Work at 1/N of the capture's size (area filter).",
@@ -115,7 +115,9 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
-@click.option("--cache-gb", type=float, default=2.0, show_default=True, help="Memory for decoded images.")
+@click.option(
+    "--cache-gb", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Memory for decoded images."
+)
 @click.option("--resume", is_flag=True, help="Continue from OUTPUT.checkpoint.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Code this trained checkpoint; no training.")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep OUTPUT.checkpoint once the file is written.")

@@ -53,8 +53,12 @@ the size that FILE was made for.
 @click.option("--save-images", type=click.Path(path_type=Path), help="Folder for truth/, decoded/ and compare/.")
 @click.option("--st-lpips", is_flag=True, help="Shift-tolerant LPIPS as well (another scale; about 1 s a view).")
 @click.option("--layout", help="Capture layout, where it is not recognised (as for adcgs-encode).")
-@click.option("--downscale", type=float, help="As given to adcgs-encode; found out from the file otherwise.")
-@click.option("--cache-gb", type=float, default=2.0, show_default=True, help="Memory for decoded images.")
+@click.option(
+    "--downscale", type=click.FloatRange(1, 1024), help="As given to adcgs-encode; found out from the file otherwise."
+)
+@click.option(
+    "--cache-gb", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Memory for decoded images."
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")

@@ -57,3 +57,14 @@ def test_the_commands_show_and_measure_on_it(encoded: Path, balls: Path, tmp_pat
     scored = run("eval", encoded, balls, "--device", "cuda", "--json", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["device"].startswith("cuda")
+
+
+def test_networks_that_are_rounded_in_a_cuda_run_are_those_of_its_file(balls: Path, tmp_path: Path) -> None:
+    line = ["-o", "a.adc", *ON_CUDA, "--weights", "int8", "--set", "settle_from=0.5", "--keep-checkpoint"]
+    first = run("encode", balls, *line, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    second = run("encode", balls, "-o", "b.adc", "--checkpoint", "a.adc.checkpoint", "--device", "cpu", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    a, b = (open_scene(tmp_path / name).model.network_arrays() for name in ("a.adc", "b.adc"))
+    for name, array in a.items():
+        assert torch.equal(array, b[name]), name
