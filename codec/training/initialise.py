@@ -44,6 +44,8 @@ class Movers(Cloud, Protocol):
 # Standard deviation of the frequencies of the smooth functions that f_v starts as, in cycles per unit of the scene.
 _REFERENCE_BANDWIDTH = 0.6
 _REFERENCE_SCALE = 0.7
+# Anchors on what moves are at most so many times as far apart as half of them are.
+_LARGEST_GAP = 1.5
 
 
 def thin(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -112,6 +114,19 @@ def _spread(
     return keep, points, colors, neighbour_distance(coordinates[keep])
 
 
+def _spread_over_pieces(
+    moving: Movers, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """As :func:`_spread`, of what moves.
+
+    A piece apart counts like a world apart: each keeps its own points, and its own spacing. But what other pieces left
+    of one may be a few points far from each other; as large as these gaps, it would cover whole views as it passes a
+    camera, and the first steps, which take it away, would take along what flies behind it.
+    """
+    keep, points, colors, size = _spread(moving, np.column_stack([moving.points, 100.0 * moving.track]), count)
+    return keep, points, colors, np.minimum(size, _LARGEST_GAP * np.median(size))
+
+
 def initial_model(
     still: Cloud, moving: Movers | None, config: ModelConfig, count: int, moving_count: int, seed: int
 ) -> AnchorModel:
@@ -134,8 +149,7 @@ def initial_model(
     keep, *part = _spread(still, np.asarray(still.points, np.float64), count)
     parts, pieces = [part], [np.full(len(keep), -1)]
     if moving is not None and moving_count > 0:
-        # A piece apart counts like a world apart: each keeps its own points, and its own spacing.
-        keep, *part = _spread(moving, np.column_stack([moving.points, 100.0 * moving.track]), moving_count)
+        keep, *part = _spread_over_pieces(moving, moving_count)
         parts.append(part)
         pieces.append(moving.track[keep])
     piece = np.concatenate(pieces)
@@ -159,7 +173,7 @@ def add_anchors(
     Returns:
         How many came to be.
     """
-    keep, points, colors, size = _spread(moving, np.column_stack([moving.points, 100.0 * moving.track]), count)
+    keep, points, colors, size = _spread_over_pieces(moving, count)
     own = moving.track[keep]
     generator = torch.Generator().manual_seed(seed)
     features = initial_features(points, colors, own, size, model.config, generator)

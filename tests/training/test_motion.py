@@ -101,6 +101,16 @@ def test_all_that_rests_stays_though_a_sample_of_it_is_held() -> None:
     assert float(said[..., :3].norm(dim=2).mean()) < 0.005
 
 
+def test_a_few_scattered_points_of_a_piece_are_no_larger_than_those_of_the_others() -> None:
+    still, moving = clouds()
+    corners = np.array([[0.4, 0.4, 0.4], [-0.4, 0.4, 0.4], [0.4, -0.4, 0.4], [0.4, 0.4, -0.4]], np.float32)
+    moving.points, moving.colors = np.concatenate([moving.points[:60], corners]), moving.colors[:64]
+    moving.track = np.repeat([0, 1], [60, 4])
+    sizes = initial_model(still, moving, ModelConfig(), 300, 64, seed=0).sigma.detach()[300:].exp()
+    assert bool((sizes[60:] > sizes[:60].median(dim=0).values).all())
+    assert bool((sizes[60:] < 2 * sizes[:60].median(dim=0).values).all())
+
+
 def test_without_movers_the_deformation_starts_as_the_identity() -> None:
     still, _ = clouds()
     model = initial_model(still, None, ModelConfig(), 300, 240, seed=0)
