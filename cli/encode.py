@@ -57,8 +57,8 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
     "--target-psnr",
     type=float,
     metavar="DB",
-    help="Meet this mean PSNR of the training views as the file shows them, within 0.2 dB, in as few bytes as that "
-    "takes. (Views held out are often lower; the report gives both.)",
+    help="Meet this mean PSNR of the training views (of up to 30) as the file shows them, within 0.2 dB, in as few "
+    "bytes as that takes. (Views held out are often lower; the report gives both.)",
 )
 @click.option("--max-anchors", type=int, help="Anchor budget.")
 @click.option(
