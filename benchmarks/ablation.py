@@ -1,7 +1,9 @@
 """What each part of the method is worth, as the paper's Table 3: ``python benchmarks/ablation.py CAPTURES``.
 
-First the paper's rows, each with what the row above has: a static scene, + coarse deformation, + fine deformation,
-+ rate-distortion optimisation, + refinement, which is the full method. Then the full method with one thing changed.
+First the paper's rows, each with what the row above has: a static scene, + coarse deformation with anchors carved on
+what moves, + fine deformation, + rate-distortion optimisation, + refinement, which is the full method. Then the full
+method with one thing changed, where that can matter: a row for fixed cameras is left out of a capture without, and
+no-search of runs that are over, or learn no new anchors, before what is missing is looked for.
 Each is a switch of the configuration (``adcgs-encode --set``); none is code of its own. A row is encoded, decoded and
 evaluated on held-out views for every scene and seed; rows that come out within half a decibel of the full method
 are run with all seeds, the others, whose sign is clear, with the first alone.
@@ -20,6 +22,7 @@ about two hours with three seeds (reckoned from a run of fewer rows and more ste
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +33,8 @@ from typing import Any, Literal
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
+from adcgs.training import TrainingConfig
+from adcgs.training.missing import LEAST_MINUTES
 from per_primitive import frame_rates
 from runs import (
     BYTES,
@@ -80,21 +85,26 @@ STAGES = (
         "base: canonical space, no deformation",
         ("model.coarse=false", "model.fine=false", "refine=false", "mover_instants=0", *_NO_RATE),
     ),
-    Variant("coarse", "+ coarse deformation", ("model.fine=false", "refine=false", *_NO_RATE)),
+    Variant("coarse", "+ coarse deformation, anchors on what moves", ("model.fine=false", "refine=false", *_NO_RATE)),
     Variant("fine", "+ fine deformation", ("refine=false", *_NO_RATE)),
     Variant("rate", "+ rate-distortion optimisation", ("refine=false",)),
     Variant("full", "+ refinement: the full method"),
+)
+NO_SEARCH = Variant(
+    "no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha"
 )
 SWITCHES = (
     Variant("fixed-step", "step factors of Eq. 6 off", ("adaptive_step=false",)),
     Variant("one-chunk", "f_g in one chunk, not four", ("chunks=1",)),
     Variant("no-hyperprior", "hyperprior off", ("hyperprior=false",)),
+    Variant("no-straight-through", "noise, not straight-through rounding, up to the seal", ("round_from=0.94",)),
     Variant("plain-gradient", "refinement by the plain gradient", ("significance_weights=false",)),
     Variant("ten-primitives", "ten primitives an anchor, not six", ("model.primitives=10",)),
     Variant("wide", "deformation networks of 96, not 64", ("model.deformation_width=96",)),
     Variant("decay", "learning rates decay from the start", ("lr_hold=0",)),
     Variant("even-rates", "learning rates do not fall with the steps", ("lr_steps=1000000000",)),
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
+    Variant("no-fine", "no fine deformation (Eq. 4)", ("model.fine=false",)),
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
     Variant("haze", "primitives as large as they like", ("haze=0",)),
     Variant("wide-blur", "splats blurred by 0.3 px^2, as gsplat does", ("blur=0.3",)),
@@ -103,7 +113,7 @@ SWITCHES = (
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
     Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
     Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), cameras="moving"),
-    Variant("no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha"),
+    NO_SEARCH,
     Variant("needles", "primitives as long and thin as they like", ("needles=0",), cameras="moving"),
 )
 # Made from the full method's file, without training.
@@ -139,7 +149,7 @@ def main() -> None:
     unknown = sorted(set((args.rows or "").split(",")) - {row.name for row in ROWS} - {""})
     if unknown or "full" not in {row.name for row in wanted}:
         names = ", ".join(row.name for row in ROWS)
-        sys.exit(f"error: --rows {args.rows}: give full and any others of {names}")
+        raise OptionError("bad-option", f"--rows {args.rows}: give full and any others of {names}")
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -179,9 +189,20 @@ def _parse() -> argparse.Namespace:
 
 
 def _applies(variant: Variant, settings: Settings) -> bool:
+    if variant == NO_SEARCH and not searches(settings):
+        return False
     layout = detect_layout(Path(settings.capture))
     kind = "fixed" if layout in FIXED_CAMERAS else "moving"
     return variant.cameras in ("all", kind) or (variant.cameras == "alpha" and layout == ALPHA)
+
+
+def searches(settings: Settings) -> bool:
+    """Whether a run of the defaults is long enough to look for what is missing (see ``Trainer``)."""
+    config = TrainingConfig()
+    if settings.iterations is None:
+        return settings.minutes is not None and settings.minutes >= LEAST_MINUTES
+    first = max(config.missing_after, math.ceil(config.missing_at * settings.iterations))
+    return first / settings.iterations < config.refine_until
 
 
 def arguments(variant: Variant, seed: int) -> list[str]:

@@ -21,6 +21,7 @@ from adcgs.decode import configurations, open_scene, read_header
 from adcgs.entropy import SealedEntropyModel
 from adcgs.geometry import decode_positions
 from adcgs.model import network_shapes
+from runs import one_line, positive
 
 
 def parts(path: Path) -> dict[str, Callable[[], Any]]:
@@ -57,10 +58,11 @@ def parts(path: Path) -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=positive, default=7)
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -91,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runs import one_line, positive
+
 if TYPE_CHECKING:
     from adcgs.model import AnchorModel
 
@@ -79,9 +81,10 @@ def per_primitive(model: AnchorModel) -> AnchorModel:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--json", action="store_true", help="alone on stdout")
     options = parser.parse_args()
     rates = measure(options.file, options.threads)
@@ -93,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

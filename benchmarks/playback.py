@@ -33,6 +33,7 @@ from adcgs.gaussians import Gaussians
 from adcgs.model import AnchorModel, ModelConfig, Primitives
 from adcgs.render import render
 from heldout import write_csv
+from runs import one_line, positive
 from step import camera, synthetic_model, tensors
 from timing import add_device, check_device, device_clock, medians
 from torch import Tensor
@@ -154,15 +155,17 @@ def start_up(file: Path, repeats: int) -> float:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", default=FILE, help="whose first frame is waited for")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=positive, default=15)
     add_device(parser)
     parser.add_argument("--csv", type=Path, help="folder for playback.csv and anchors_against_primitives.csv")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
     check_device(options.device)
+    options.file.open("rb").close()  # before minutes are spent on what comes first
     threads = options.threads if options.device == "cpu" else 1
     torch.set_num_threads(threads)
 
@@ -196,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

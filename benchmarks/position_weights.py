@@ -68,6 +68,7 @@ def clouds(seed: int) -> Iterator[tuple[NDArray[np.int64], int]]:
 
 
 def main() -> None:
+    """Print the weights that the corpus gives."""
     corpus = list(clouds(20250101))
     split, side = np.zeros(SPLIT_INPUTS), np.zeros(SIDE_INPUTS)
     rng = np.random.default_rng(0)

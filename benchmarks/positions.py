@@ -17,9 +17,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.geometry import decode_positions, encode_positions, morton_order
 from numpy.typing import NDArray
+from runs import one_line
 
 COLUMNS = [
     Column("cloud", "cloud"),
@@ -60,7 +62,7 @@ def measure(name: str, xyz: Cloud, bits: int, tmc13: int | None) -> dict[str, Va
     decoded = decode_positions(data)
     end = time.process_time()
     if not np.array_equal(decoded, expected):
-        sys.exit(f"{name}: the decoded points are not the cloud's; please report this as a bug")
+        sys.exit(f"error: {name}: the decoded points are not the cloud's; please report this as a bug")
     return {
         "cloud": name,
         "points": len(expected),
@@ -83,13 +85,15 @@ def clouds(folder: Path) -> list[tuple[str, Cloud, int, int]]:
             with np.load(folder / f"{name}.npz") as file:
                 listed.append((name, file["xyz"], size["bits_per_axis"], size["tmc13_octree_bytes"]))
     except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"{folder}: no folder of clouds with sizes.json (--help says what it holds): {error}")
+        problem = f"{folder}: no folder of clouds with sizes.json (--help says what it holds): {error}"
+        raise OptionError("bad-option", problem) from None
     if not listed:
-        sys.exit(f"{folder}: sizes.json lists no cloud")
+        raise OptionError("bad-option", f"{folder}: sizes.json lists no cloud")
     return listed
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clouds", type=Path, metavar="CLOUDS")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
@@ -121,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 from adcgs.bitstream import Container
 from adcgs.scene import load_scene
 from heldout import heldout_psnr, write_csv
+from runs import one_line, positive
 
 
 def boundaries(path: Path) -> list[tuple[int, str]]:
@@ -25,17 +26,19 @@ def boundaries(path: Path) -> list[tuple[int, str]]:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("scene", type=Path)
     parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")
-    parser.add_argument("--views", type=int, default=20, help="held-out views, evenly spread")
+    parser.add_argument("--views", type=positive, default=20, help="held-out views, evenly spread")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
+    cuts, data = boundaries(options.file), options.file.read_bytes()  # before the capture, which may take minutes
     scene = load_scene(options.scene, downscale=options.downscale)
-    data, rows = options.file.read_bytes(), []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for size, name in boundaries(options.file):
+        for size, name in cuts:
             cut = Path(folder) / "cut.adc"
             cut.write_bytes(data[:size])
             quality = round(heldout_psnr(cut, scene, options.views), 3)
@@ -46,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

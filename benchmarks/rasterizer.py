@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from adcgs.gaussians import Gaussians
 from adcgs.render import RasterSettings, Render, cpu, render
+from runs import one_line, positive
 from timing import WARM_UP, add_device, add_threads, by_threads, check_device, device_clock, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
@@ -176,9 +177,10 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_threads(parser)
-    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--repeats", type=positive, default=21)
     add_device(parser)
     parser.add_argument("--only", choices=list(WORKLOADS), help="one workload, without the yardsticks")
     parser.add_argument("--memory", action="store_true", help="peak memory of a million splats, and nothing else")
@@ -237,4 +239,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

@@ -66,9 +66,9 @@ def main() -> None:
     args = _parse()
     scenes, lambdas = settings_of(args), args.lambdas.split(",")
     if not all(_is_number(value) for value in lambdas):
-        sys.exit(f"error: --lambdas {args.lambdas}: give numbers over 0, separated by commas")
+        raise OptionError("bad-option", f"--lambdas {args.lambdas}: give numbers over 0, separated by commas")
     if len(set(map(float, lambdas))) < len(lambdas):
-        sys.exit(f"error: --lambdas {args.lambdas}: names one twice")
+        raise OptionError("bad-option", f"--lambdas {args.lambdas}: names one twice")
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -252,10 +252,11 @@ def _table(path: Path, metric: str) -> list[Row]:
     try:
         rows: list[Row] = [dict(row) for row in read_csv(path)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        sys.exit(f"error: {path}: is no rd.csv ({str(error).splitlines()[0]})")
+        raise OptionError("bad-table", f"{path}: is no rd.csv ({str(error).splitlines()[0]})") from None
     needed = {"scene", "method", "bytes", metric}
     if not rows or not needed <= set(rows[0]):
-        sys.exit(f"error: {path}: is no rd.csv, it lacks {', '.join(sorted(needed - set(rows[0] if rows else ())))}")
+        lacks = ", ".join(sorted(needed - set(rows[0] if rows else ())))
+        raise OptionError("bad-table", f"{path}: is no rd.csv, it lacks {lacks}")
     return rows
 
 
@@ -281,7 +282,7 @@ def bd_rows(anchor: Sequence[Row], test: Sequence[Row], metric: str) -> list[Row
     if len(good) > 1:
         lines.append(mean_row(good, [Column("scene", ""), Column("rate", ""), Column("quality", "")]))
     if not lines:
-        raise SystemExit(f"error: the tables have no scene with {metric} in common")
+        raise OptionError("bad-table", f"the tables have no scene with {metric} in common")
     return lines
 
 

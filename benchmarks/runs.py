@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from adcgs.cli.common import EXIT_INTERRUPTED, handle_errors
 from adcgs.cli.encode import without_preset
-from adcgs.errors import AdcError
+from adcgs.errors import AdcError, OptionError
 from adcgs.evaluation.tables import Column, Value
 from adcgs.scene import detect_layout
 
@@ -102,7 +103,7 @@ def add_options(parser: argparse.ArgumentParser, output: str, jobs: int) -> None
     parser.add_argument("--only", help="names of scenes, separated by commas")
     parser.add_argument("--downscale", nargs="+", action="extend", default=[], metavar="NAME=N", help="size per scene")
     parser.add_argument("--jobs", type=int, default=jobs, choices=range(1, 65), metavar="N", help=f"at a time ({jobs})")
-    parser.add_argument("--threads", type=int, help="threads of each command (the machine's by --jobs)")
+    parser.add_argument("--threads", type=positive, help="threads of each command (the machine's by --jobs)")
     parser.add_argument("--extra-encode-args", default="", metavar="ARGS", help="one string, for adcgs-encode")
     parser.add_argument("--st-lpips", action="store_true", help="measure ST-LPIPS as well")
     parser.add_argument("--force", action="store_true", help="run again what is already there")
@@ -123,7 +124,7 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
     try:
         extra = tuple(shlex.split(args.extra_encode_args))
     except ValueError as error:
-        sys.exit(f"error: --extra-encode-args {args.extra_encode_args}: {error}")
+        raise OptionError("bad-option", f"--extra-encode-args {args.extra_encode_args}: {error}") from None
     return [
         Settings(
             capture=str(capture.resolve()),
@@ -147,7 +148,7 @@ def find_captures(folder: Path, only: str | None) -> list[Path]:
     if missing or not chosen:
         names = ", ".join(path.name for path in candidates) or "none"
         what = f"no capture {', '.join(missing)}" if missing else "holds no capture"
-        sys.exit(f"error: {folder}: {what}; there are: {names}")
+        raise OptionError("bad-option", f"{folder}: {what}; there are: {names}")
     return chosen
 
 
@@ -159,15 +160,19 @@ def _is_capture(path: Path) -> bool:
 
 
 def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """What each NAME=N gives, by name; ``names`` are the scenes' that are asked for."""
     found = {}
     for pair in pairs:
         name, _, factor = pair.partition("=")
         if name not in names:
-            sys.exit(f"error: --downscale {pair}: no capture {name} is asked for; there are: {', '.join(names)}")
+            problem = f"--downscale {pair}: no capture {name} is asked for; there are: {', '.join(names)}"
+            raise OptionError("bad-option", problem)
         try:
             found[name] = float(factor)
         except ValueError:
-            sys.exit(f"error: --downscale {pair}: give NAME=N, such as {names[0]}=2")
+            found[name] = float("nan")
+        if not 1 <= found[name] <= 1024:
+            raise OptionError("bad-option", f"--downscale {pair}: give NAME=N, such as {names[0]}=2")
     return found
 
 
@@ -186,13 +191,24 @@ def in_parallel(
     return results
 
 
+def one_line(program: Callable[[], None]) -> None:
+    """Run a program as the commands are: what it refuses, or cannot read or write, is one line and exit status 2."""
+    handle_errors(program)()
+
+
 def interruptible(program: Callable[[], None]) -> None:
-    """Run a program that Ctrl-C may stop: its commands save what they have, and the same line goes on."""
-    try:
-        program()
-    except KeyboardInterrupt:
-        print("interrupted; the same line goes on from here", file=sys.stderr)
-        sys.exit(130)
+    """Run a program, as :func:`one_line` does, that Ctrl-C may stop: its commands save what they have, and the same
+    line goes on.
+    """
+
+    def run() -> None:
+        try:
+            program()
+        except KeyboardInterrupt:
+            print("interrupted; the same line goes on from here", file=sys.stderr)
+            sys.exit(EXIT_INTERRUPTED)
+
+    one_line(run)
 
 
 def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:

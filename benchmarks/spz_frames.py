@@ -10,7 +10,6 @@ Needs the package gsply (the extra ``spz``), a writer and reader of Niantic's SP
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from adcgs.decode import DecodedScene, open_scene
-from adcgs.evaluation.matching import camera_in_file, load_matching_scene
+from adcgs.errors import OptionError
+from adcgs.evaluation.matching import camera_in_file
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import Scene
+from heldout import load_scene_of
+from runs import one_line
 
 if TYPE_CHECKING:
     from adcgs.gaussians import Gaussians
@@ -101,7 +103,7 @@ def measure(decoded: DecodedScene, scene: Scene, folder: Path) -> dict[str, Valu
 
 def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
     """A row per file."""
-    scene = load_matching_scene(capture, open_scene(files[0]))
+    scene = load_scene_of(files, capture)
     rows: list[dict[str, Value]] = []
     for file in files:
         with tempfile.TemporaryDirectory() as folder:
@@ -111,13 +113,14 @@ def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
     if not available():
-        sys.exit("error: SPZ needs the package gsply: pip install 'adcgs[spz]'")
+        raise OptionError("no-gsply", "SPZ needs the package gsply: pip install 'adcgs[spz]'")
     rows = compare(options.scene, options.files)
     print(markdown(rows, COLUMNS))
     if options.output:
@@ -125,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

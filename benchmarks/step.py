@@ -41,6 +41,7 @@ from adcgs.training.refinement import Significance
 from adcgs.training.rigidity import Rigidity
 from adcgs.training.shapes import haze_penalty, needle_penalty
 from heldout import write_csv
+from runs import one_line, positive
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
 from torch import Tensor
 
@@ -216,6 +217,7 @@ def csv_rows(name: str, times: dict[int, float]) -> list[dict[str, object]]:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     options = _parse()
     check_device(options.device)
     asked = options.threads if options.device == "cpu" else [1]
@@ -241,11 +243,11 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_threads(parser)
-    parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--anchors", type=int, default=5000)
-    parser.add_argument("--primitives", type=int, default=10, help="of an anchor")
-    parser.add_argument("--size", type=int, default=400, help="pixels of a side")
-    parser.add_argument("--width", type=int, help="hidden width of all networks; the default is the model's own")
+    parser.add_argument("--repeats", type=positive, default=21)
+    parser.add_argument("--anchors", type=positive, default=5000)
+    parser.add_argument("--primitives", type=positive, default=10, help="of an anchor")
+    parser.add_argument("--size", type=positive, default=400, help="pixels of a side")
+    parser.add_argument("--width", type=positive, help="hidden width of all networks; the default is the model's own")
     add_device(parser)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--csv", type=Path, help="file for a row per part")
@@ -327,4 +329,4 @@ def as_json(times: Times) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

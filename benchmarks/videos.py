@@ -24,11 +24,13 @@ from typing import Any
 
 import numpy as np
 from adcgs.decode import open_scene
-from adcgs.evaluation.matching import camera_in_file, load_matching_scene
+from adcgs.evaluation.matching import camera_in_file
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.pictures import Picture, to_uint8
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import Frame, Scene
+from heldout import load_scene_of
+from runs import one_line
 
 MEASURED = 100  # most training views that are compared, evenly spread
 MIN_SIDE = 64  # of SVT-AV1's pictures
@@ -149,14 +151,15 @@ def ours(file: Path, scene: Scene) -> float:
     decoded = open_scene(file)
     scores = []
     for frame in measured_frames(scene):
-        image = decoded.render(camera_in_file(decoded, scene, frame), frame.time).numpy()
+        camera = camera_in_file(decoded, scene, frame)
+        image = decoded.render(camera, frame.time, camera_id=frame.camera_id).numpy()
         scores.append(psnr(_unit(to_uint8(image)), _unit(to_uint8(scene.target(frame)))))
     return float(np.mean(scores))
 
 
 def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
     """Rows of the files, and of each codec in the bytes of each file."""
-    scene = load_matching_scene(capture, open_scene(files[0]))
+    scene = load_scene_of(files, capture)
     rows: list[dict[str, Value]] = []
     for file in files:
         size = file.stat().st_size
@@ -171,6 +174,7 @@ def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
@@ -184,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

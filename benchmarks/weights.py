@@ -13,11 +13,12 @@ from pathlib import Path
 
 from adcgs.bitstream import Container, array_sizes, pack_arrays, unpack_arrays, write_container
 from adcgs.decode import configurations, open_scene, read_header
-from adcgs.errors import AdcError, OptionError
+from adcgs.errors import OptionError
 from adcgs.model import network_shapes
 from adcgs.scene import load_scene
 from adcgs.training.rounding import round_networks
 from heldout import heldout_psnr, write_csv
+from runs import one_line, positive
 
 KINDS = ("fp32", "fp16", "int8")
 
@@ -46,18 +47,16 @@ def require_fp32(file: Path) -> None:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="made with --weights fp32, the default")
     parser.add_argument("scene", type=Path)
     parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")
-    parser.add_argument("--views", type=int, default=20, help="held-out views, evenly spread")
+    parser.add_argument("--views", type=positive, default=20, help="held-out views, evenly spread")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
-    try:
-        require_fp32(options.file)
-        scene = load_scene(options.scene, downscale=options.downscale)
-    except (AdcError, OSError) as error:
-        sys.exit(f"error: {error}")
+    require_fp32(options.file)
+    scene = load_scene(options.scene, downscale=options.downscale)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
@@ -73,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

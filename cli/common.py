@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import re
 import sys
@@ -67,6 +68,17 @@ class Command(click.Command):
             message = f"{error.format_message().rstrip('.')}; --help says what there is"
             _refuse("bad-option", message, "--json" in words)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+class Number(click.FloatRange):
+    """A range of finite numbers; click's has NaN, which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click's."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite.", param, ctx)
+        return number
 
 
 def _refuse(code: str, message: str, as_json: bool) -> NoReturn:

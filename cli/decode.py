@@ -75,7 +75,8 @@ def main(
     instants = None if times is None else parse_times(times)
     scene = open_scene(file, device=device, threads=threads, allow_partial=partial)
     if scene.missing:
-        console().print(f"[yellow]{file} is cut; missing: {', '.join(scene.missing)} (rendered from what is there)")
+        cut = f"{file} is cut; missing: {', '.join(scene.missing)} (rendered from what is there)"
+        console().print(cut, style="yellow", soft_wrap=True)
     chosen = _viewpoints(scene, views, instants, size)
     if scene_colors:
         chosen = [replace(view, camera_id=None) for view in chosen]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from adcgs.errors import OptionError, TrainingError
 
-from .common import Command, console, handle_errors, parse_background, parse_size, phase
+from .common import Command, Number, console, handle_errors, parse_background, parse_size, phase
 
 if TYPE_CHECKING:
     from adcgs.encode import EncodeReport
@@ -89,7 +89,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 )
 @click.option(
     "--downscale",
-    type=click.FloatRange(1, 1024),
+    type=Number(1, 1024),
     default=1.0,
     show_default=True,
     help="Work at 1/N of the capture's size (area filter).",
@@ -116,7 +116,7 @@ Training state is kept beside the output as OUTPUT.checkpoint and removed once t
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option(
-    "--cache-gb", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Memory for decoded images."
+    "--cache-gb", type=Number(min=0), default=2.0, show_default=True, help="Memory for decoded images."
 )
 @click.option("--resume", is_flag=True, help="Continue from OUTPUT.checkpoint.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Code this trained checkpoint; no training.")

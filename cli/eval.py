@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .common import Command, console, handle_errors, print_json
+from .common import Command, Number, console, handle_errors, print_json
 
 if TYPE_CHECKING:
     from adcgs.decode import DecodedScene
@@ -54,10 +54,10 @@ the size that FILE was made for.
 @click.option("--st-lpips", is_flag=True, help="Shift-tolerant LPIPS as well (another scale; about 1 s a view).")
 @click.option("--layout", help="Capture layout, where it is not recognised (as for adcgs-encode).")
 @click.option(
-    "--downscale", type=click.FloatRange(1, 1024), help="As given to adcgs-encode; found out from the file otherwise."
+    "--downscale", type=Number(1, 1024), help="As given to adcgs-encode; found out from the file otherwise."
 )
 @click.option(
-    "--cache-gb", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Memory for decoded images."
+    "--cache-gb", type=Number(min=0), default=2.0, show_default=True, help="Memory for decoded images."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads.")

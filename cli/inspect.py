@@ -49,10 +49,10 @@ def main(file: Path, as_json: bool, plot: Path | None, check: bool, digest: bool
         console().print(f"chart in {plot}")
     if report.missing:
         missing = f"{file} is cut: {report.bytes} of {report.bytes_expected} bytes"
-        console().print(f"[yellow]{missing}; not complete: {', '.join(report.missing)}", soft_wrap=True)
+        console().print(f"{missing}; not complete: {', '.join(report.missing)}", style="yellow", soft_wrap=True)
     if report.damaged:
         damaged = f"{file} is damaged: wrong checksum of {', '.join(report.damaged)}; get a new copy of it"
-        console().print(f"[yellow]{damaged}", soft_wrap=True)
+        console().print(damaged, style="yellow", soft_wrap=True)
     if as_json:
         print_json(report.to_dict() | ({"digest": value} if digest else {}))
     else:

@@ -52,6 +52,7 @@ class Entry:
 
     @property
     def end(self) -> int:
+        """The offset of the first byte behind it."""
         return self.offset + self.length
 
 

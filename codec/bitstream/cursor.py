@@ -53,9 +53,11 @@ class Cursor:
         return view
 
     def u8(self, field: str) -> int:
+        """The next byte."""
         return self.take(1, field)[0]
 
     def u32(self, field: str) -> int:
+        """The next four bytes, little-endian."""
         return int.from_bytes(self.take(4, field), "little")
 
     def varint(self, field: str, low: int = 0, high: int = MAX_VARINT) -> int:

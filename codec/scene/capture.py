@@ -91,11 +91,20 @@ class PixelSource(Protocol):
     """Something that yields one frame's pixels as stored, cheap to keep in numbers."""
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Of the stored image, in pixels."""
+        ...
+
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Of the stored image, in pixels."""
+        ...
+
     @property
-    def has_alpha(self) -> bool: ...
+    def has_alpha(self) -> bool:
+        """Whether pixels have a fourth channel."""
+        ...
+
     def read(self) -> NDArray[np.uint8]:
         """(H, W, 3) or, with straight alpha, (H, W, 4)."""
         ...
@@ -115,6 +124,7 @@ class Lens:
 
     @property
     def is_pinhole(self) -> bool:
+        """Whether there is nothing to undistort."""
         return not any(self.radial) and not any(self.tangential) and self.skew == 0
 
 

@@ -56,10 +56,12 @@ class VideoFrame:
 
     @property
     def width(self) -> int:
+        """In pixels, as cached."""
         return self.clip.width
 
     @property
     def height(self) -> int:
+        """In pixels, as cached."""
         return self.clip.height
 
     def read(self) -> NDArray[np.uint8]:

@@ -176,7 +176,29 @@ class TrainingConfig:
             raise OptionError(
                 "bad-option", f"resolutions are {self.resolutions}; give rising starts from 0, each with a divisor"
             )
+        self._check_phases()
         self._check_target()
+
+    def _check_phases(self) -> None:
+        """Refuse what would begin only once it is over, and so never be."""
+        searches = self.missing_anchors > 0
+        steers = self.target_bytes is not None or self.target_psnr is not None
+        for asked, name, end, remedy in (
+            (self.refine, "refine_from", "refine_until", ", or refine=false for no refinement"),
+            (self.refine, "refine_from", "freeze_positions_at", ", or refine=false for no refinement"),
+            (searches, "missing_at", "refine_until", ", or missing_anchors=0 for no search"),
+            (searches, "missing_at", "freeze_positions_at", ", or missing_anchors=0 for no search"),
+            (self.rate_lambda > 0, "rate_from", "seal_from", ", or lambda 0 for no rate"),
+            (self.rate_lambda > 0, "noise_from", "seal_from", ": the rate counts in between"),
+            (steers, "steer_from", "seal_from", ": lambda is steered in between"),
+        ):
+            start, over = getattr(self, name), getattr(self, end)
+            if asked and start >= over:
+                raise OptionError("bad-option", f"{name} is {start:g}; give less than {end}, {over:g}{remedy}")
+        for name, end in (("noise_from", "round_from"), ("round_from", "seal_from")):
+            start, over = getattr(self, name), getattr(self, end)
+            if start > over:  # equal: without that phase, on purpose
+                raise OptionError("bad-option", f"{name} is {start:g}; give at most {end}, {over:g}")
 
     def _check_target(self) -> None:
         if self.target_bytes is not None and self.target_psnr is not None:

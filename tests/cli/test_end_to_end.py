@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from adcgs.bitstream import Container
 from PIL import Image
 
 ENCODE = ["--iterations", "30", "--max-anchors", "80", "--threads", "1"]
@@ -96,6 +97,16 @@ def test_orbit_times_and_size(encoded: Path, tmp_path: Path) -> None:
     images = [np.asarray(Image.open(p).convert("RGB"), int) for p in sorted((tmp_path / "o").glob("*.png"))]
     assert images[0].shape == (24, 40, 3)
     assert all((image.min(axis=2) < 200).mean() > 0.02 for image in images), "the orbit does not look at the scene"
+
+
+def test_a_file_that_was_cut_is_shown_as_far_as_it_goes_and_named(encoded: Path, tmp_path: Path) -> None:
+    with Container.open(encoded) as container:
+        end = container.entry("f_g_1").end
+    (tmp_path / "cut.adc").write_bytes(encoded.read_bytes()[:end])
+    result = run("decode", "cut.adc", "--partial", "--render", "frames", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("cut.adc is cut; missing: f_g_2, f_g_3 (")
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 3
 
 
 def test_inspect_accounts_for_every_byte(encoded: Path, tmp_path: Path) -> None:
@@ -280,9 +291,13 @@ def test_what_is_wrong_is_said_in_one_line(
         ("encode", ["capture", "-o", "x.adc", "--preset", "bets"], "best"),
         ("encode", ["capture"], "--output"),
         ("encode", ["capture", "-o", "x.adc", "--set", "missing_anchors=-1"], "give 0 to 4194304"),
+        ("encode", ["capture", "-o", "x.adc", "--downscale", "nan"], "--downscale"),
+        ("encode", ["capture", "-o", "x.adc", "--cache-gb", "nan"], "--cache-gb"),
         ("decode", [], "FILE"),
         ("decode", ["x.adc", "--bogus"], "--bogus"),
         ("eval", ["x.adc"], "SCENE"),
+        ("eval", ["x.adc", "capture", "--downscale", "nan"], "--downscale"),
+        ("eval", ["x.adc", "capture", "--cache-gb", "inf"], "--cache-gb"),
         ("inspect", ["x.adc", "more"], "more"),
     ],
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from adcgs.training import TrainingConfig
+from adcgs.scene import load_scene
+from adcgs.training import Trainer, TrainingConfig
 from adcgs.training.overrides import apply, parse_assignments
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -37,12 +39,41 @@ def test_every_row_is_another_configuration_that_can_be_set(ablation: ModuleType
     assert len(set(map(str, configs.values()))) == len(configs)
 
 
-def test_the_papers_stages_each_add_one_thing(ablation: ModuleType) -> None:
+def test_each_of_the_papers_stages_keeps_what_the_one_above_has_and_adds_to_it(ablation: ModuleType) -> None:
     names = [variant.name for variant in ablation.STAGES]
     assert names == ["static", "coarse", "fine", "rate", "full"]
     changes = [set(variant.changes) for variant in ablation.STAGES]
-    assert all(later < earlier for earlier, later in pairwise(changes))
+    assert [earlier - later for earlier, later in pairwise(changes)] == [
+        {"model.coarse=false", "mover_instants=0"},
+        {"model.fine=false"},
+        {"hyperprior=false", "adaptive_step=false"},  # and lambda is 0 above it, see below
+        {"refine=false"},
+    ]
+    assert all(later < earlier for earlier, later in pairwise(changes)), "one takes away what the one above has"
     assert [("--lambda" in ablation.arguments(v, 0)) for v in ablation.STAGES] == [True, True, True, False, False]
+
+
+def test_no_search_is_a_row_only_where_a_run_searches(
+    ablation: ModuleType, balls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by the trainer: of the shortest run that has the row, and of one that is a step shorter."""
+    settings = ablation.Settings(str(balls), None, 1000, 1.0, 1, (), False)
+    [variant] = [row for row in ablation.ROWS if row.name == "no-search"]
+
+    def applies(**changes: float | None) -> bool:
+        return ablation._applies(variant, replace(settings, **changes))
+
+    monkeypatch.setattr("adcgs.training.trainer.can_search", lambda _: True)  # but for its length
+    shortest = next(count for count in range(1000, 5000) if applies(iterations=count))
+    for iterations in (shortest - 1, shortest):
+        config = replace(TrainingConfig(), minutes=None, iterations=iterations, initial_anchors=100)
+        trainer, searched = Trainer(load_scene(balls), config), False
+        for iteration in range(iterations):
+            trainer.iteration = iteration
+            searched = searched or trainer._searches_at(trainer.progress())
+        assert searched == (iterations == shortest)
+    assert not applies(iterations=None, minutes=4.9)
+    assert applies(iterations=None, minutes=5.0)
 
 
 def test_differences_are_to_the_full_method_of_the_same_scene_and_seed(ablation: ModuleType) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from adcgs.decode import open_scene
 from adcgs.encode import write_scene
+from adcgs.errors import OptionError
 from adcgs.evaluation.metrics import psnr
 from adcgs.gaussians import Gaussians
 from adcgs.scene import load_scene
@@ -21,6 +22,7 @@ from adcgs.training import Trainer
 
 from ..captures import write_rig
 from ..training.test_trainer import TINY
+from .fakes import FakeDecoded, FakeScene, shifted
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -88,7 +90,7 @@ def test_curves_that_cannot_be_compared_say_why(program: ModuleType) -> None:
     after = [row("a", 1e-3, 5000, 10.0), row("a", 1e-2, 2000, 9.0)]
     (line,) = program.bd_rows(curve("a"), after, "psnr")
     assert "share no" in line["note"]
-    with pytest.raises(SystemExit, match="no scene with ssim"):
+    with pytest.raises(OptionError, match="no scene with ssim"):
         program.bd_rows(curve("a"), after, "ssim")
 
 
@@ -155,6 +157,41 @@ def test_codecs_get_the_bytes_of_a_file_and_are_measured_on_its_views(
         assert found["bytes"] <= ours["bytes"]
         assert found["of"] == str(encoded)
         assert found["psnr_train"] > 25
+
+
+def test_views_are_compared_in_their_cameras_own_colours(
+    videos: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = FakeScene()  # camera 0 is for training, camera 1 is held out
+    decoded = FakeDecoded(scene, tmp_path / "a.adc")
+    scenes_colors = decoded.render
+
+    def render(camera: Any, time: float, camera_id: int | None = None) -> torch.Tensor:
+        return scenes_colors(camera, time) + (0.0 if camera_id == expected else 0.2)
+
+    monkeypatch.setattr(decoded, "render", render)
+    heldout = importlib.import_module("heldout")
+    for module in (videos, heldout):
+        monkeypatch.setattr(module, "open_scene", lambda *_, **__: decoded)
+    expected = 0
+    assert videos.ours(decoded.path, scene) == 100
+    expected = 1
+    assert heldout.heldout_psnr(decoded.path, scene, 5) == 100
+
+
+@pytest.mark.parametrize("name", ["videos", "spz_frames"])
+def test_every_file_must_be_of_the_capture(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: ModuleType
+) -> None:
+    scene = FakeScene()
+    first, other = (FakeDecoded(scene, tmp_path / f"{letter}.adc") for letter in "ab")
+    other.views = [shifted(view, 3.0) for view in other.views]
+    heldout = importlib.import_module("heldout")
+    monkeypatch.setattr(heldout, "open_scene", lambda file: other if file == other.path else first)
+    monkeypatch.setattr(heldout, "load_matching_scene", lambda *_: scene)
+    assert heldout.load_scene_of([first.path, first.path], scene.root) is scene
+    with pytest.raises(OptionError, match=r"b\.adc: was not made from capture"):
+        importlib.import_module(name).compare(scene.root, [first.path, other.path])
 
 
 def test_a_file_as_spz_per_frame_looks_alike_and_is_far_larger(

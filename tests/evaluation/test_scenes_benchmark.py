@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from adcgs.errors import OptionError
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -179,5 +180,5 @@ def test_captures_are_found_by_content_and_name(runs: ModuleType, tmp_path: Path
     assert [p.name for p in runs.find_captures(tmp_path, None)] == ["a", "b"]
     assert [p.name for p in runs.find_captures(tmp_path, "b")] == ["b"]
     assert runs.find_captures(tmp_path / "a", None) == [tmp_path / "a"]
-    with pytest.raises(SystemExit, match="no capture x; there are: a, b"):
+    with pytest.raises(OptionError, match="no capture x; there are: a, b"):
         runs.find_captures(tmp_path, "b,x")

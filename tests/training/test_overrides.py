@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -30,6 +31,50 @@ def test_every_field_can_be_set_or_has_an_option() -> None:
     for name, value in settable().items():
         text = "0:4,0.12:2,0.4:1" if name == "resolutions" else str(value)
         assert config_of(f"{name}={text}") == TrainingConfig()
+
+
+NEVER_REFINED = "or refine=false"
+NEVER_SEARCHED = "or missing_anchors=0"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "says"),
+    [
+        (["refine_from=0.7"], f"refine_from is 0.7; give less than refine_until, 0.65, {NEVER_REFINED}"),
+        (["refine_until=0.06"], f"refine_from is 0.06; give less than refine_until, 0.06, {NEVER_REFINED}"),
+        (
+            ["refine_from=0.7", "refine_until=0.9", "freeze_positions_at=0.6", "missing_at=0.1"],
+            f"refine_from is 0.7; give less than freeze_positions_at, 0.6, {NEVER_REFINED}",
+        ),
+        (["refine_until=0.1"], f"missing_at is 0.18; give less than refine_until, 0.1, {NEVER_SEARCHED}"),
+        (
+            ["refine_from=0", "freeze_positions_at=0.1"],
+            f"missing_at is 0.18; give less than freeze_positions_at, 0.1, {NEVER_SEARCHED}",
+        ),
+        (["rate_from=0.94"], "rate_from is 0.94; give less than seal_from, 0.94, or lambda 0"),
+        (["noise_from=0.94", "round_from=0.94"], "noise_from is 0.94; give less than seal_from, 0.94: the rate"),
+        (["noise_from=0.9"], "noise_from is 0.9; give at most round_from, 0.85"),
+        (["round_from=0.95"], "round_from is 0.95; give at most seal_from, 0.94"),
+    ],
+)
+def test_a_phase_that_would_begin_once_it_is_over_is_refused(assignments: list[str], says: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(says)) as caught:
+        config_of(*assignments)
+    assert caught.value.code == "bad-option"
+
+
+def test_a_target_that_would_steer_nothing_is_refused() -> None:
+    late = replace(TrainingConfig(), steer_from=0.94)  # nobody steers
+    with pytest.raises(OptionError, match=r"steer_from is 0\.94; give less than seal_from, 0\.94"):
+        replace(late, target_psnr=30.0)
+
+
+def test_phases_that_are_switched_off_may_begin_at_any_time() -> None:
+    config_of("refine=false", "refine_from=0.7")
+    config_of("missing_anchors=0", "refine_until=0.1")
+    replace(TrainingConfig(), rate_lambda=0.0, rate_from=0.95)
+    config_of("noise_from=0.85")  # no noise
+    config_of("round_from=0.94")  # no rounding but the seal's
 
 
 @pytest.mark.parametrize(
