@@ -121,7 +121,7 @@ def _psnr_of_frames(truth: Path, frames: Path) -> float:
 
 
 def make_pictures(scores: Mapping[str, Any], images: Path, smooth: Sequence[pictures.Picture], folder: Path) -> None:
-    """Side by side: the worst view and three spread over the split. Time slices of one camera."""
+    """Side by side: the worst view and three spread over the split. Slices through time before a camera at rest."""
     views = scores["views"]
     key = "psnr_dynamic" if scores["mean"]["psnr_dynamic"] is not None else "psnr"
     worst = min(range(len(views)), key=lambda i: views[i][key] if views[i][key] is not None else np.inf)
@@ -135,7 +135,7 @@ def make_pictures(scores: Mapping[str, Any], images: Path, smooth: Sequence[pict
         pictures.save_picture(folder / f"view_{number}.jpg", pictures.side_by_side(pair[0], pair[1], caption, stem))
     camera = views[worst]["camera_id"]
     stems = [v["name"].replace("/", "_") for v in sorted(views, key=lambda v: v["time"]) if v["camera_id"] == camera]
-    if len(stems) > 1:
+    if camera >= 0 and len(stems) > 1:  # what moves before one that moves cannot be told from the camera's own way
         truth, decoded = ([_load(images / kind / f"{stem}.png") for stem in stems] for kind in ("truth", "decoded"))
         pictures.save_picture(folder / "slice.jpg", pictures.time_slice(truth, decoded))
     strip = pictures.time_strip(smooth, f"decoded at {len(smooth)} instants, camera at rest")

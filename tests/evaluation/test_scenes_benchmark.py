@@ -47,9 +47,9 @@ def picture(seed: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def view(number: int) -> dict[str, Any]:
+def view(number: int, camera: int) -> dict[str, Any]:
     name = f"cam00/{number:04d}"
-    return {"name": name, "time": number / 4, "camera_id": 0, "psnr": 30.0 + number, "psnr_dynamic": 20.0}
+    return {"name": name, "time": number / 4, "camera_id": camera, "psnr": 30.0 + number, "psnr_dynamic": 20.0}
 
 
 class Commands:
@@ -58,6 +58,7 @@ class Commands:
     def __init__(self) -> None:
         self.ran: list[str] = []
         self.fail: str | None = None
+        self.camera = 0  # of all views
         self.error: type[Exception] = Exception
 
     def __call__(self, verb: str, *arguments: object, log: Path, cwd: Path | None = None, name: str = "") -> Any:
@@ -83,7 +84,7 @@ class Commands:
             for k in range(VIEWS):
                 picture(k).save(folder / kind / f"cam00_{k:04d}.png")
         mean = {"psnr": 32.0, "psnr_dynamic": 20.0, "ssim": 0.9, "ms_ssim": None, "lpips": None, "fps": 5.0}
-        views = [view(k) for k in range(VIEWS)]
+        views = [view(k, self.camera) for k in range(VIEWS)]
         return {"width": 30, "height": 20, "split": "test", "bytes": 890, "mean": mean, "views": views}
 
     def decode(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
@@ -146,6 +147,14 @@ def test_a_scene_gives_a_row_pictures_and_tables(scenes: ModuleType, commands: C
     assert "MS-SSIM" not in text  # no scene has it
     assert "![view_0.jpg](room/view_0.jpg)" in text
     assert "room,30x20,5 test,32.0,20.0" in (tmp_path / "scenes.csv").read_text()
+
+
+def test_a_camera_that_moves_has_no_slice_of_its_views(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
+    commands.camera = -1
+    scenes.run_scene(settings(scenes), tmp_path, False)
+    files = {p.name for p in (tmp_path / "room").iterdir()}
+    assert {"view_0.jpg", "smooth.jpg"} <= files
+    assert "slice.jpg" not in files
 
 
 def test_results_are_reused_only_with_the_same_settings(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
