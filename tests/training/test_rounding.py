@@ -37,6 +37,7 @@ def trained_like(config: ModelConfig, seed: int = 0) -> AnchorModel:
         normal(count, 6).mul(0.3) - 3,
         normal(count, 3),
     )
+    torch.manual_seed(seed)  # of the networks' first weights
     model = AnchorModel(config, 0.3 * normal(count, 3), features, generator=generator)
     with torch.no_grad():
         for net in (model.coarse_net, model.fine_net):
@@ -122,17 +123,20 @@ def test_the_file_holds_the_symbols_that_were_chosen() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"coarse": False}, {"fine": False}])
 def test_scenes_change_less_than_under_plain_rounding(changes: dict[str, bool]) -> None:
-    config = replace(CONFIG, **changes)
-    model = trained_like(CONFIG)
+    ratios = [_change_to_plain(trained_like(CONFIG, seed), changes) for seed in range(4)]
+    for name in Gaussians.__annotations__:  # a layer has several outputs: one of them may fare worse, not all the time
+        assert np.exp(np.mean([np.log(ratio[name]) for ratio in ratios])) < 0.9, name
+
+
+def _change_to_plain(model: AnchorModel, changes: dict[str, bool]) -> dict[str, float]:
+    """What rounding changes over what plain rounding does, by attribute; the model must stay as it is."""
     for name in changes:
         delattr(model, f"{name}_net")
-    model.config = config
+    model.config = replace(CONFIG, **changes)
     before = {name: array.numpy().copy() for name, array in model.network_arrays().items()}
     arrays, rounded = round_networks(model, model.features, 31)
     careful = change(model, reloaded(model, pack_arrays(arrays, "int8", 31, rounded)))
     plain = change(model, reloaded(model, pack_arrays(before, "int8", 31)))
-    assert set(careful) == set(Gaussians.__annotations__)
-    for name in careful:
-        assert careful[name] < plain[name], name
     for name, array in model.network_arrays().items():
         assert np.array_equal(array.numpy(), before[name])
+    return {name: careful[name] / plain[name] for name in plain}
