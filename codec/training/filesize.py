@@ -35,4 +35,6 @@ def bytes_besides(trainer: Trainer, weight_bits: int) -> float:
     sealed = trainer.entropy.seal(trainer.model.features, weight_bits)
     rows = len(plain) + 2 + len(trainer.entropy.config.components)
     size = sum(map(len, plain.values())) + len(sealed.to_bytes()) + _HEAD + _ROW * rows
-    return size + (len(encode_positions(trainer.grid_positions())) if trainer.frozen else trainer.position_bits() / 8)
+    if trainer.frozen:
+        return size + len(encode_positions(trainer.grid_positions()))
+    return size + float(trainer.position_bits()) / 8

@@ -221,7 +221,7 @@ class Trainer:
             remaining=self.seconds * (1 - progress) / progress if progress > 0 else math.nan,
             psnr=-10 * math.log10(max(self.error, 1e-10)) if self.iteration else math.nan,
             anchors=len(self.model.positions),
-            bits=None if bits is None else bits + self.position_bits(),
+            bits=None if bits is None else bits + float(self.position_bits()),
             phase=self.phase(progress),
             rate_lambda=self.rate_lambda,
             heading=None if self.steering is None else self.steering.heading(),
@@ -285,7 +285,7 @@ class Trainer:
             self.knows_rate = True
             if self.steering is not None:
                 self._counted = self.iteration, float(rate.total.detach())
-            loss = loss + self.rate_lambda * config.rate_every * rate.total / RATE_UNIT
+            loss = loss + self.rate_lambda * config.rate_every * self.total_bits(rate) / RATE_UNIT
         with torch.no_grad():
             squared = [((image - target) ** 2).mean() for image, (_, target) in zip(shown, drawn, strict=True)]
             # All numbers at once, before the backward pass: a GPU is then waited for once in a step.
@@ -486,11 +486,16 @@ class Trainer:
         """Integer coordinates of the anchors on the position grid, (N, 3) uint32, once positions are frozen."""
         return snap(self.model.positions.detach(), self.origin, self.voxel).cpu().numpy().astype(np.uint32)
 
-    def position_bits(self) -> float:
-        """What the positions will cost, from their number and the volume of the grid."""
-        count = max(len(self.model.positions), 1)
-        extent = (self.model.positions.detach().amax(0) - self.model.positions.detach().amin(0)) / self.voxel + 1
-        return count * max(float(torch.log2(extent.clamp_min(1)).sum()) - math.log2(count) - 3.0, 2.0)
+    def position_bits(self) -> Tensor:
+        """What the positions will cost, from their number and the volume of the grid; a scalar without a gradient."""
+        positions = self.model.positions.detach()
+        count = max(len(positions), 1)
+        extent = (positions.amax(0) - positions.amin(0)) / self.voxel + 1
+        return count * (torch.log2(extent.clamp_min(1)).sum() - math.log2(count) - 3.0).clamp_min(2.0)
+
+    def total_bits(self, rate: Rate) -> Tensor:
+        """R of Eq. 10: bits of attributes and of positions, whose number and grid no gradient moves."""
+        return rate.total + self.position_bits()
 
     def _require_finite(self) -> None:
         if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):

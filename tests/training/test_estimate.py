@@ -46,6 +46,15 @@ def test_the_file_has_the_bytes_that_were_estimated(written: tuple[Path, EncodeR
     assert report.training_bytes == pytest.approx(report.estimated_bytes, rel=0.02)
 
 
+def test_the_rate_in_the_loss_counts_positions_too(trained: Trainer, written: tuple[Path, EncodeReport]) -> None:
+    with Container.open(written[0]) as container:
+        coded = container.entry("positions").length
+    _, rate = trained.entropy(trained.model.features, "round", True)
+    assert rate is not None
+    positions = float(trained.total_bits(rate).detach() - rate.total.detach()) / 8
+    assert positions == pytest.approx(coded, rel=0.35)  # from their number and the grid's volume alone
+
+
 def test_asking_for_the_estimate_changes_nothing(trained: Trainer) -> None:
     before = {name: value.clone() for name, value in trained.entropy.state_dict().items()}
     steps = {name: value.clone() for name, value in trained.entropy.steps_state().items()}
