@@ -35,7 +35,7 @@ run() { local name=$1 limit=$2 verb=$3; shift 3; step "$name" "$limit" "$python"
     >"$out/summary.txt"
 if [ "$device" = cuda ]; then
     step build 400 "$python" -c 'from gsplat.cuda._backend import _C; print(_C.__file__)'
-    step tests 120 "$python" -m pytest -m gpu ${PYTEST:-}
+    step tests 300 "$python" -m pytest -m gpu ${PYTEST:-}
 fi
 step rasterizer 60 "$python" benchmarks/rasterizer.py --device "$device" --threads 1 --repeats "$repeats" --json
 step training_step 60 "$python" benchmarks/step.py --device "$device" --threads 1 --repeats "$repeats" --csv "$out/step.csv"
