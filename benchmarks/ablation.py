@@ -48,6 +48,7 @@ from runs import (
     in_parallel,
     interruptible,
     keep,
+    minutes,
     positive,
     score,
     settings_of,
@@ -178,7 +179,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, output="out/ablation", jobs=2)
     parser.add_argument("--iterations", type=positive, default=1500, help="training steps of a run (1500)")
-    parser.add_argument("--minutes", type=float, help="train for so long instead")
+    parser.add_argument("--minutes", type=minutes, help="train for so long instead")
     parser.add_argument("--seeds", type=positive, default=3, help="runs of a row (3)")
     parser.add_argument("--all-seeds", action="store_true", help="of every row, not of the close ones alone")
     parser.add_argument("--rows", help="names of rows, separated by commas; all of them otherwise")

@@ -43,6 +43,7 @@ from runs import (
     in_parallel,
     interruptible,
     keep,
+    minutes,
     positive,
     settings_of,
 )
@@ -102,7 +103,7 @@ def _is_number(text: str) -> bool:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, output="out/rate_distortion", jobs=2)
-    parser.add_argument("--minutes", type=float, default=8.0, help="training time of a run (8)")
+    parser.add_argument("--minutes", type=minutes, default=8.0, help="training time of a run (8)")
     parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
     parser.add_argument("--lambdas", default=LAMBDAS, help=f"separated by commas ({LAMBDAS})")
     parser.add_argument("--no-baselines", action="store_true", help="no videos and no SPZ")

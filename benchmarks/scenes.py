@@ -40,6 +40,7 @@ from runs import (
     in_parallel,
     interruptible,
     keep,
+    minutes,
     make_row,
     positive,
     score,
@@ -67,7 +68,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, output="out/scenes", jobs=1)
-    parser.add_argument("--minutes", type=float, default=10.0, help="training time per scene (10)")
+    parser.add_argument("--minutes", type=minutes, default=10.0, help="training time per scene (10)")
     parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
     return parser.parse_args()
 

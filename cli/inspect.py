@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .common import Command, console, handle_errors, print_json
+from .common import EXIT_REFUSED, Command, console, handle_errors, print_json
 
 if TYPE_CHECKING:
     from adcgs.inspect import Component, Report
@@ -20,7 +21,7 @@ Examples:
   adcgs-inspect scene.adc                       bytes and share of every component
   adcgs-inspect scene.adc --json | jq .groups   the same for programs
   adcgs-inspect scene.adc --plot bytes.png      a bar chart
-  adcgs-inspect scene.adc --check               also says which sections are damaged
+  adcgs-inspect scene.adc --check               also says which sections are damaged; exits with 2 if any is
   adcgs-inspect scene.adc --digest              SHA-256 of the decoded anchors, equal on every machine
 """
 
@@ -29,7 +30,7 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @click.option("--plot", type=click.Path(path_type=Path), help="A bar chart of the components to write (PNG).")
-@click.option("--check", is_flag=True, help="Read all sections and warn of those whose checksum is wrong.")
+@click.option("--check", is_flag=True, help="Read all sections; exit with 2 where a checksum is wrong or the file is cut.")
 @click.option("--digest", is_flag=True, help="Check all sections, decode the anchors, give their SHA-256.")
 @handle_errors
 def main(file: Path, as_json: bool, plot: Path | None, check: bool, digest: bool) -> None:
@@ -59,6 +60,8 @@ def main(file: Path, as_json: bool, plot: Path | None, check: bool, digest: bool
         _print_table(report)
         if value is not None:
             print(f"digest {value}")
+    if check and (report.missing or report.damaged):
+        sys.exit(EXIT_REFUSED)
 
 
 def _digest(file: Path) -> str:

@@ -42,9 +42,17 @@ def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> Non
 
 
 def read_csv(path: Path) -> list[dict[str, Value]]:
-    """The rows of :func:`write_csv`: integers, numbers and text as such, empty fields as None."""
+    """The rows of :func:`write_csv`: integers, numbers and text as such, empty fields as None.
+
+    Raises:
+        csv.Error: a line has more or fewer fields than the first.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: _parse(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        head, *lines = list(csv.reader(file)) or [[]]
+    for number, line in enumerate(lines, 2):
+        if line and len(line) != len(head):
+            raise csv.Error(f"line {number} has {len(line)} fields, the first line {len(head)}")
+    return [dict(zip(head, map(_parse, line), strict=True)) for line in lines if line]
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:

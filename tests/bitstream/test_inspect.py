@@ -165,12 +165,14 @@ def test_a_damaged_directory_of_networks_is_called_damaged_and_the_rest_is_shown
 
 
 def test_a_check_names_the_sections_that_are_damaged_and_shows_the_table(scene: Path) -> None:
-    whole = json.loads(run(scene, "--check", "--json").stdout)
+    first = run(scene, "--check", "--json")
+    assert first.exit_code == 0
+    whole = json.loads(first.stdout)
     assert (whole["checked"], whole["damaged"]) == (True, [])
     assert not report(scene)["checked"]
     damage(scene, "f_v", "f_g_2")
     result = run(scene, "--check", "--json")
-    assert result.exit_code == 0
+    assert result.exit_code == 2
     assert result.stderr.startswith(f"{scene} is damaged: wrong checksum of f_v, f_g_2; ")
     assert result.stderr.count("\n") == 1
     data = json.loads(result.stdout)
@@ -184,7 +186,9 @@ def test_a_check_names_the_sections_that_are_damaged_and_shows_the_table(scene: 
 def test_a_damaged_section_of_a_cut_file_is_told_from_one_that_is_cut(scene: Path) -> None:
     damage(scene, "sigma")
     scene.write_bytes(scene.read_bytes()[:-3000])
-    data = json.loads(run(scene, "--check", "--json").stdout)
+    result = run(scene, "--check", "--json")
+    assert result.exit_code == 2
+    data = json.loads(result.stdout)
     assert data["damaged"] == ["sigma"]
     assert data["missing"] == ["f_g_2", "f_g_3", "optional-99"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
+import pytest
 from adcgs.evaluation.tables import Column, Row, markdown, mean_row, read_csv, write_csv
 
 COLUMNS = [
@@ -35,3 +37,10 @@ def test_markdown_formats_and_escapes() -> None:
 def test_a_mean_is_given_only_where_every_row_has_a_number() -> None:
     assert mean_row(ROWS, COLUMNS) == {"scene": "mean", "bytes": (123456 + 7) / 2}
     assert mean_row([], COLUMNS) == {"scene": "mean"}
+
+
+@pytest.mark.parametrize("line", ["1", "1,2,3"])
+def test_a_line_with_another_number_of_fields_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "t.csv").write_text(f"scene,psnr\nballs,30\n{line}\n", encoding="utf-8")
+    with pytest.raises(csv.Error, match="line 3 has"):
+        read_csv(tmp_path / "t.csv")
