@@ -30,7 +30,7 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON report, alone on stdout.")
 @click.option("--plot", type=click.Path(path_type=Path), help="A bar chart of the components to write (PNG).")
-@click.option("--check", is_flag=True, help="Read all sections; exit with 2 where a checksum is wrong or the file is cut.")
+@click.option("--check", is_flag=True, help="Read all sections; exit with 2 if any is damaged or cut.")
 @click.option("--digest", is_flag=True, help="Check all sections, decode the anchors, give their SHA-256.")
 @handle_errors
 def main(file: Path, as_json: bool, plot: Path | None, check: bool, digest: bool) -> None:
