@@ -64,6 +64,7 @@ class Player:
         self.features = model.features
         self.primitives = primitives
         self.deform = model.deform_plain if plain else model.deform
+        self.seen_from = model.seen_from
         self.times = instants()
 
     def deformed(self) -> Gaussians:
@@ -72,7 +73,7 @@ class Player:
 
     def frame(self, view: adcgs.Camera) -> Tensor:
         with torch.inference_mode():
-            gaussians = self.deformed()
+            gaussians = self.seen_from(view, self.deformed(), self.features)
             return render(gaussians, view, gaussians.colors.new_zeros(3)).image.clamp(0, 1)
 
 

@@ -89,6 +89,9 @@ def measure(decoded: DecodedScene, scene: Scene, folder: Path) -> dict[str, Valu
     import torch
     from adcgs.render import RasterSettings, render
 
+    if decoded.model.view_colors is not None:
+        problem = f"{decoded.path}: its colours depend on the view, which is not written here; give a file without"
+        raise OptionError("no-export", problem)
     frames, path = decoded.header.frame_count, folder / "frame.spz"
     size = sum(write(decoded.gaussians_at(k / max(frames - 1, 1)), path) for k in range(frames))
     background = torch.tensor(decoded.header.background)

@@ -19,7 +19,7 @@ import sys
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -148,6 +148,7 @@ KINDS = {
     0x03: "entropy",
     0x81: "cameras",
     0x82: "camera_colors",
+    0x83: "view_colors",
     0x04: "positions",
     0x05: "hyper",
     0x06: "f_v",
@@ -588,6 +589,15 @@ def read_camera_colors(data: bytes) -> dict[int, Floats]:
         colors[camera_id] = np.array(numbers).reshape(3, 4)
     reader.end()
     return colors
+
+
+def read_view_colors(data: bytes, v: int) -> tuple[Floats, Floats]:
+    """SPEC 5.4: (9, V) and (9,)."""
+    reader = Reader(data)
+    reader.varint(v, v)
+    numbers = np.array([reader.number("e") for _ in range(9 * (v + 1))])
+    reader.end()
+    return numbers[:-9].reshape(9, v), numbers[-9:]
 
 
 def read_intrinsics(reader: Reader) -> tuple[int, int, float, float, float, float]:
@@ -1318,6 +1328,7 @@ class Scene:
     weights: dict[str, Floats32]
     views: list[View]
     camera_colors: dict[int, Floats]
+    view_colors: tuple[Floats, Floats] | None
     missing: list[str]
 
     def digest(self) -> str:
@@ -1353,7 +1364,9 @@ def decode(data: bytes, partial: bool = False) -> Scene:
     views = read_cameras(container.sections["cameras"], header.frames) if "cameras" in container.sections else []
     colors = container.sections.get("camera_colors")
     camera_colors = {} if colors is None else read_camera_colors(colors)
-    return Scene(header, points, values, floats, weights, views, camera_colors, container.missing)
+    slopes = container.sections.get("view_colors")
+    view_colors = None if slopes is None else read_view_colors(slopes, header.settings["reference_dim"])
+    return Scene(header, points, values, floats, weights, views, camera_colors, view_colors, container.missing)
 
 
 # -------------------------------------------------------------------------- SPEC 7: reconstruction, in double precision
@@ -1467,6 +1480,17 @@ def primitives_at(scene: Scene, time: float) -> Primitives:
     )
 
 
+def seen_from(scene: Scene, primitives: Primitives, camera: Camera) -> Primitives:
+    """The primitives in the colours of a camera's direction, where the file has such."""
+    if scene.view_colors is None:
+        return primitives
+    weight, bias = scene.view_colors
+    slopes = (scene.floats["f_v"].astype(np.float64) @ weight.T + bias).reshape(-1, 1, 3, 3)
+    directions = normalise(primitives.means + camera.rotation.T @ camera.translation)
+    change = slopes @ directions.reshape(len(slopes), -1, 3, 1)
+    return replace(primitives, colors=np.maximum(primitives.colors + change.reshape(-1, 3), 0.0))
+
+
 def draw(primitives: Primitives, camera: Camera, header: Header) -> Floats:
     """(H, W, 3) in 0 .. 1."""
     local = primitives.means @ camera.rotation.T + camera.translation
@@ -1507,7 +1531,7 @@ def within(slope: float, low: float, high: float) -> float:
 
 def render(scene: Scene, camera: Camera, time: float, camera_id: int = -1) -> Floats:
     """(H, W, 3) in 0 .. 1, over the file's background, in the colours of that camera where the file has them."""
-    image = draw(primitives_at(scene, time), camera, scene.header)
+    image = draw(seen_from(scene, primitives_at(scene, time), camera), camera, scene.header)
     if camera_id in scene.camera_colors:
         row = scene.camera_colors[camera_id]
         image = image + image @ row[:, :3].T + row[:, 3]

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .bitstream import CameraView, Container, Header, unpack_arrays, unpack_cameras, unpack_colors
+from .bitstream import (
+    CameraView,
+    Container,
+    Header,
+    unpack_arrays,
+    unpack_cameras,
+    unpack_colors,
+    unpack_view_colors,
+)
 from .camera import Camera, Similarity
 from .errors import BitstreamError, OptionError
 
@@ -62,7 +70,10 @@ class DecodedScene:
         return self.header.similarity
 
     def gaussians_at(self, time: float) -> Gaussians:
-        """All primitives at ``time`` in [0, 1]; what does not depend on time is computed once."""
+        """All primitives at ``time`` in [0, 1]; what does not depend on time is computed once.
+
+        Their colours are those that do not depend on the view; :meth:`AnchorModel.seen_from` gives a camera's.
+        """
         import torch
 
         with torch.inference_mode():
@@ -90,7 +101,7 @@ class DecodedScene:
 
         color = self.header.background if background is None else background
         with torch.inference_mode():
-            gaussians = self.gaussians_at(time)
+            gaussians = self.model.seen_from(camera, self.gaussians_at(time), self.model.features)
             behind = torch.tensor(color, dtype=torch.float32, device=gaussians.means.device)
             settings = RasterSettings(near=self.header.near, blur=self.header.blur)
             image = render(gaussians, camera, behind, settings).image
@@ -117,7 +128,7 @@ def open_scene(
     """
     import torch
 
-    from .model import AnchorModel, network_shapes
+    from .model import AnchorModel, ViewColors, network_shapes
 
     use_threads(threads)
     check_device(device)
@@ -130,10 +141,15 @@ def open_scene(
         views = unpack_cameras(container.read("cameras"), header.frame_count) if "cameras" in container else []
         colors = unpack_colors(container.read("camera_colors")) if "camera_colors" in container else {}
         missing = tuple(container.missing)
+        layer = None
+        if "view_colors" in container:
+            layer = unpack_view_colors(container.read("view_colors"), config.reference_dim)
     origin = torch.tensor(header.grid_origin, dtype=torch.float32)
     positions = origin + torch.from_numpy(grid.astype(np.float32)) * header.voxel
     model = AnchorModel(config, positions, decoded.features, folded=True)
     model.load_network_arrays({name: torch.from_numpy(array) for name, array in arrays.items()})
+    if layer is not None:
+        model.view_colors = ViewColors.from_arrays(*(torch.from_numpy(array) for array in layer))
     model.requires_grad_(False)
     return DecodedScene(path, header, model.to(device), views, missing, colors)
 

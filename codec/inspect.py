@@ -28,6 +28,7 @@ _GROUP_OF = {
     "positions": "attributes",
     "networks": "networks",
     "entropy": "networks",
+    "view_colors": "networks",
 }
 _POSITION_AXES, _SIGMA, _COLOR = 3, 6, 3
 

@@ -12,6 +12,7 @@ from .header import CODERS, MAX_ANCHORS, Header
 from .names import safe_name
 from .quantised import Rounded, quantise, row_scales
 from .sections import SECTION_KINDS
+from .view_colors import pack_view_colors, unpack_view_colors
 
 __all__ = [
     "CODERS",
@@ -34,12 +35,14 @@ __all__ = [
     "pack_cameras",
     "pack_colors",
     "pack_container",
+    "pack_view_colors",
     "quantise",
     "row_scales",
     "safe_name",
     "unpack_arrays",
     "unpack_cameras",
     "unpack_colors",
+    "unpack_view_colors",
     "write_atomically",
     "write_container",
 ]

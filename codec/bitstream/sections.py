@@ -18,6 +18,7 @@ _NAMED = {
     0x03: "entropy",
     0x81: "cameras",
     0x82: "camera_colors",
+    0x83: "view_colors",
     0x04: "positions",
     0x05: "hyper",
     0x06: "f_v",

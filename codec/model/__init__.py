@@ -2,5 +2,6 @@
 
 from .anchors import AnchorModel, Primitives, network_shapes
 from .config import ModelConfig
+from .view_colors import ViewColors
 
-__all__ = ["AnchorModel", "ModelConfig", "Primitives", "network_shapes"]
+__all__ = ["AnchorModel", "ModelConfig", "Primitives", "ViewColors", "network_shapes"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..camera import Camera
 from ..features import Features
 from ..gaussians import Gaussians
 from ..vectors.dispatch import fusable
@@ -15,6 +16,7 @@ from . import quaternion
 from .config import ModelConfig
 from .networks import COLOR, OFFSET, OPACITY, ROTATION, SCALE, PredictionNetwork, TimedMLP, knot_parameter
 from .position_code import position_code
+from .view_colors import ViewColors
 
 # Bounds of log extents and log scales in the normalised space, whose content has unit size: from far below a pixel
 # to well over the whole scene. They keep a stranger's file, and an optimiser's excursion, from overflowing.
@@ -76,6 +78,7 @@ class AnchorModel(nn.Module):
         if config.fine:
             fine_out = config.primitives * (OPACITY + COLOR)
             self.fine_net = TimedMLP(6 * config.position_frequencies, outputs=fine_out, folded=folded, **size)
+        self.view_colors: ViewColors | None = None  # set by who wants them; not a part of the networks section
         self.z = None if folded else knot_parameter(config, generator or torch.Generator().manual_seed(0))
 
     @property
@@ -162,6 +165,10 @@ class AnchorModel(nn.Module):
         """All N x K primitives at ``time`` in [0, 1]; ``features`` replaces the anchors' own (their quantised form)."""
         features = self.features if features is None else features
         return self.deform(features, self.predict(features), time)
+
+    def seen_from(self, camera: Camera, gaussians: Gaussians, features: Features) -> Gaussians:
+        """The primitives in the colours that a camera sees; as they are where colours do not depend on the view."""
+        return gaussians if self.view_colors is None else self.view_colors.seen_from(camera, gaussians, features.f_v)
 
     def fold(self) -> None:
         """Make a model in training one of a decoder's form, which says the same; a folded one stays as it is."""

@@ -44,6 +44,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
     **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy", "coarse_decay"), _POSITIVE),
     "lr_camera_colors": _POSITIVE,
+    "lr_view_colors": _POSITIVE,
 }
 
 
@@ -99,6 +100,10 @@ class TrainingConfig:
     # An affine colour per fixed camera, see camera_colors.py. None: where enough of them are fixed to have a mean.
     camera_colors: bool | None = None
     lr_camera_colors: float = 3e-4  # small: a step of every camera follows from one view of one of them
+
+    # Colours that are linear in the direction of view, see model/view_colors.py
+    view_colors: bool = False
+    lr_view_colors: float = 2e-3
 
     # Phases
     resolutions: tuple[tuple[float, int], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_colors
+from ..bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_colors, pack_view_colors
 from ..scene import Scene
 from .rounding import round_networks
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def plain_sections(trainer: Trainer, weights: Kind, coder: str = "constriction") -> dict[str, bytes]:
-    """The sections that no entropy model codes, by name: header, networks, cameras and, where trained, their colours.
+    """The sections that no entropy model codes, by name: header, networks, cameras and, where trained,
+    the colours of cameras and of directions.
 
     Raises:
         BitstreamError: a weight or a camera that the format cannot hold.
@@ -31,7 +32,17 @@ def plain_sections(trainer: Trainer, weights: Kind, coder: str = "constriction")
         "networks": pack_arrays(arrays, weights, rounded=rounded),
         "cameras": pack_cameras(camera_views(trainer.scene), trainer.scene.frame_count),
         **colors,
+        **_view_colors(trainer),
     }
+
+
+def _view_colors(trainer: Trainer) -> dict[str, bytes]:
+    """The section, of a run whose colours depend on the view."""
+    if trainer.model.view_colors is None:
+        return {}
+    layer = trainer.model.view_colors.layer
+    weight, bias = (part.detach().cpu().numpy() for part in (layer.weight, layer.bias))
+    return {"view_colors": pack_view_colors(weight, bias)}
 
 
 def header_of(trainer: Trainer, coder: str = "constriction") -> Header:

@@ -112,6 +112,7 @@ def trained_grid(trainer: Trainer) -> Grid:
         total = 0.0
         for frame, target in zip(frames, targets, strict=True):
             gaussians = trainer.model.deform(kept, primitives, frame.time, grid.positions)
+            gaussians = trainer.model.seen_from(frame.camera, gaussians, kept)
             image = render(gaussians, frame.camera, background, trainer.raster).image
             total += float(l1_dssim(trainer.seen_by(frame, image), target, config.ssim_weight))
         return total / len(frames)

@@ -56,6 +56,7 @@ def missing_pictures(trainer: Trainer) -> list[Picture]:
         mask = mask_of(trainer.scene, frame)
         height, width = mask.opaque.shape
         gaussians = trainer.model.deform(features, primitives, frame.time)
+        gaussians = trainer.model.seen_from(frame.camera, gaussians, features)
         view = render(gaussians, frame.camera.resized(width, height), background, trainer.raster)
         shown = torch.cat([trainer.seen_by(frame, view.image).clamp(0, 1), view.alpha[..., None]], dim=2).cpu().numpy()
         there = gaussians.means[gaussians.opacities > VISIBLE].cpu().numpy()

@@ -47,12 +47,14 @@ class AnchorOptimiser:
         }
         groups = [{"params": [getattr(model, name)], "lr": rate, "name": name} for name, rate in rates.items()]
         nets = {name: getattr(model, f"{name}_net", None) for name in ("coarse", "fine")}
+        view = [] if model.view_colors is None else list(model.view_colors.parameters())
         networks = {
             "heads": (list(model.predict_net.parameters()), config.lr_heads * scale),
             "coarse": (list(nets["coarse"].parameters()) if nets["coarse"] else [], config.lr_coarse * scale),
             "fine": (list(nets["fine"].parameters()) if nets["fine"] else [], config.lr_fine * scale),
             "time": ([model.z], config.lr_time * scale),
             "entropy": (list(entropy.parameters()), config.lr_entropy),
+            "view_colors": (view, config.lr_view_colors),
             "camera_colors": ([] if colors is None else list(colors.parameters()), config.lr_camera_colors),
         }
         groups += [{"params": ps, "lr": lr, "name": name} for name, (ps, lr) in networks.items() if ps]

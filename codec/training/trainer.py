@@ -18,7 +18,7 @@ from ..entropy import EntropyConfig, MultiDimensionEntropyModel, Rate, SealedEnt
 from ..errors import AdcError, TrainingError
 from ..features import Features
 from ..gaussians import Gaussians
-from ..model import Primitives
+from ..model import Primitives, ViewColors
 from ..render import RasterSettings, Render, render
 from ..scene import Frame, Scene
 from ..scene.movers import moving_cloud
@@ -87,6 +87,8 @@ class Trainer:
         movers = 0 if self.moving is None else min(config.mover_anchors, config.max_anchors // 2)
         count = min(config.initial_anchors, config.max_anchors - movers)
         self.model = initial_model(scene.cloud, self.moving, config.model, count, movers, config.seed).to(self.device)
+        if config.view_colors:
+            self.model.view_colors = ViewColors(config.model.reference_dim).to(self.device)
         self.entropy = MultiDimensionEntropyModel(
             entropy_config(config), hyperprior=config.hyperprior, adaptive_step=config.adaptive_step
         ).to(self.device)
@@ -183,7 +185,8 @@ class Trainer:
         """
         with torch.no_grad():
             background = torch.tensor(np.asarray(self.scene.background, np.float32), device=self.device)
-            gaussians = self.model.gaussians_at(frame.time, self.rounded() if features is None else features)
+            features = self.rounded() if features is None else features
+            gaussians = self.model.seen_from(frame.camera, self.model.gaussians_at(frame.time, features), features)
             image = self.seen_by(frame, render(gaussians, frame.camera, background, self.raster).image)
             return image.clamp(0, 1).cpu()
 
@@ -270,7 +273,7 @@ class Trainer:
         gaussians = self.model.deform(features, primitives, frames[0].time)
         if not _finite(gaussians):
             self._stop_not_finite()
-        drawn = [self._draw(gaussians, frame, downscale) for frame in frames]
+        drawn = [self._draw(gaussians, features, frame, downscale) for frame in frames]
         shown = [self.seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
@@ -304,11 +307,11 @@ class Trainer:
             with self._naming_what_is_not_finite():
                 self.steering.observe(self, progress)
 
-    def _draw(self, gaussians: Gaussians, frame: Frame, downscale: int) -> tuple[Render, Tensor]:
+    def _draw(self, gaussians: Gaussians, features: Features, frame: Frame, downscale: int) -> tuple[Render, Tensor]:
         """A view and what it should look like."""
         target, background = self._target(frame, downscale)
         camera = frame.camera.resized(target.shape[1], target.shape[0])
-        return render(gaussians, camera, background, self.raster), target
+        return render(self.model.seen_from(camera, gaussians, features), camera, background, self.raster), target
 
     def _new_colors(self) -> CameraColors | None:
         asked = self.config.camera_colors

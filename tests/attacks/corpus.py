@@ -36,7 +36,7 @@ class Attack:
 
 def attacks() -> Iterator[Attack]:
     """The whole corpus."""
-    for family in (_container, _table, _missing, _header, _networks, _cameras, _colors, _streams, _found):
+    for family in (_container, _table, _missing, _header, _networks, _cameras, _colors, _view_colors, _streams, _found):
         for name, data, code in family():
             yield Attack(f"{family.__name__[1:]}: {name}", data, code)
 
@@ -118,7 +118,7 @@ def _table() -> Iterator[Case]:
 
 def _missing() -> Iterator[Case]:
     for name in samples.sections():
-        if name in ("cameras", "camera_colors"):
+        if name in ("cameras", "camera_colors", "view_colors"):
             yield f"no {name}", _with(**{name: None}), None
         elif name in ("header", "networks", "entropy", "positions"):
             yield f"no {name}", _with(**{name: None}), "missing-section"
@@ -336,6 +336,23 @@ def _colors() -> Iterator[Case]:
         yield f"a difference of {number}", section(row(0, 0.0, number)), "not-finite"
     for number in (8.01, -60000.0):
         yield f"a difference of {number}", section(row(0, 0.0, number)), "bad-camera"
+
+
+def _view_colors() -> Iterator[Case]:
+    size = int(samples.MODEL["reference_dim"])
+
+    def section(*numbers: float, of: int = size, extra: bytes = b"") -> bytes:
+        count = 9 * (size + 1)
+        return _with(view_colors=varint(of) + struct.pack(f"<{count}e", *(*numbers, *[0.0] * count)[:count]) + extra)
+
+    yield "slopes as large as half floats go", section(65504.0, -65504.0), None
+    yield "empty view_colors", _with(view_colors=b""), "truncated"
+    yield "a reference feature of another size", section(of=size - 1), "limit-exceeded"
+    yield "a reference feature of 2^64 - 1", section(of=HUGE), "limit-exceeded"
+    yield "weights cut in the last number", _with(view_colors=varint(size) + bytes(18 * (size + 1) - 1)), "truncated"
+    yield "bytes left over behind weights", section(extra=b"\0"), "trailing-garbage"
+    for number in (float("nan"), float("inf"), float("-inf")):
+        yield f"a slope of {number}", section(0.0, number), "not-finite"
 
 
 def _streams() -> Iterator[Case]:

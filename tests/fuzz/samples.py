@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from adcgs import Camera
-from adcgs.bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_colors, pack_container
+from adcgs.bitstream import CameraView, Header, pack_arrays, pack_cameras, pack_colors, pack_container, pack_view_colors
 
 ANCHORS = 24
 FRAMES = 12
@@ -28,6 +28,7 @@ MODEL = {
 }
 ENTROPY = {"chunks": 2, "hyper": 2, "hidden": 8}
 COLORS = {0: 0.1 * np.random.default_rng(3).normal(size=(3, 4)), 7: np.zeros((3, 4))}
+VIEW_COLORS = tuple(0.2 * np.random.default_rng(4).normal(size=shape) for shape in ((9, 6), (9,)))
 LIGHT = {"predict.w": (8, 8), "coarse.w": (4, 8), "coarse.b": (4,)}
 
 
@@ -78,6 +79,7 @@ def sections(weights: Literal["fp32", "fp16", "int8"] = "fp32", coder: str = "co
         "entropy": sealed.to_bytes(),
         "cameras": pack_cameras(views(), FRAMES),
         "camera_colors": pack_colors(COLORS),
+        "view_colors": pack_view_colors(*VIEW_COLORS),
         "positions": encode_positions(grid),
         **sealed.compress(features).streams,
     }
@@ -124,6 +126,7 @@ def light_sections(weights: Literal["fp32", "fp16", "int8"] = "fp32") -> Mapping
         "networks": pack_arrays(arrays, weights),
         "cameras": pack_cameras(views(), FRAMES),
         "camera_colors": pack_colors(COLORS),
+        "view_colors": pack_view_colors(*VIEW_COLORS),
         **noise,
     }
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adcgs import AdcError
-from adcgs.bitstream import Container, Header, unpack_arrays, unpack_cameras, unpack_colors
+from adcgs.bitstream import Container, Header, unpack_arrays, unpack_cameras, unpack_colors, unpack_view_colors
 
 from . import samples
 
@@ -29,6 +29,8 @@ def read_container(data: bytes) -> None:
                 unpack_cameras(container.read("cameras"), samples.FRAMES)
             if "camera_colors" in container:
                 unpack_colors(container.read("camera_colors"))
+            if "view_colors" in container:
+                unpack_view_colors(container.read("view_colors"), samples.MODEL["reference_dim"])
             if "networks" in container:
                 unpack_arrays(container.read("networks"), samples.LIGHT)
 
