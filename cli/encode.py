@@ -432,7 +432,10 @@ def _print_report(report: EncodeReport, as_json: bool) -> None:
         json.dump(report.to_dict(), sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    held_out = "" if report.psnr_model is None else f", {report.psnr_model:.2f} dB on held-out views"
+    held_out = ""
+    if report.psnr_model is not None and report.psnr_unrounded is not None:
+        change = f"{report.psnr_model - report.psnr_unrounded:+.2f} by rounding attributes"
+        held_out = f", {report.psnr_model:.2f} dB on held-out views ({change})"
     console().print(
         f"{report.path}: {report.bytes} bytes, {report.anchors} anchors, {report.iterations} steps "
         f"in {report.minutes:.1f} min{held_out}\n"

@@ -34,6 +34,8 @@ class EncodeReport:
         coded_bytes: what they do take.
         psnr_model: mean PSNR over test views of the trained model in memory, its attributes rounded as in training;
             None without test views.
+        psnr_unrounded: the same with the attributes as they are trained: what is above ``psnr_model`` is the price
+            of rounding them.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class EncodeReport:
     minutes: float
     psnr_train: float
     psnr_model: float | None  # of held-out views, in memory; None where there are none, or ``note`` says why
+    psnr_unrounded: float | None
     training_bytes: float
     estimated_bytes: float
     coded_bytes: int
@@ -88,9 +91,9 @@ def write_scene(
     sections = {**plain, "entropy": sealed.to_bytes(), "positions": encode_positions(grid), **coded.streams}
     size = write_container(path, [(name, sections[name]) for name in SECTION_KINDS if name in sections])
     status = trainer.status()
-    held_out, note = None, ""
+    held_out, unrounded, note = None, None, ""
     try:
-        held_out = held_out_psnr(trainer)
+        held_out, unrounded = held_out_psnr(trainer), held_out_psnr(trainer, trainer.model.features)
     except SceneError as error:  # the file is good, whatever befell the pictures to compare it with
         note = f"not measured on held-out views: {error}"
     return EncodeReport(
@@ -101,6 +104,7 @@ def write_scene(
         minutes=trainer.seconds / 60,
         psnr_train=status.psnr,
         psnr_model=held_out,
+        psnr_unrounded=unrounded,
         training_bytes=sum(trainer.entropy.estimate_bits(model.features).values()) / 8,
         estimated_bytes=float(sum(estimate.values())) / 8,
         coded_bytes=coded.size,
@@ -123,12 +127,18 @@ def _target(trainer: Trainer, size: int) -> dict[str, Any]:
     }
 
 
-def held_out_psnr(trainer: Trainer, limit: int = 20) -> float | None:
-    """Mean PSNR of the model in memory over at most ``limit`` test views, evenly spread; None without any."""
+def held_out_psnr(trainer: Trainer, features: Features | None = None, limit: int = 20) -> float | None:
+    """Mean PSNR of the model in memory over at most ``limit`` test views, evenly spread; None without any.
+
+    Args:
+        features: the attributes to show; None rounds them.
+    """
     frames: Sequence[Frame] = trainer.scene.split("test")
     if not frames:
         return None
     chosen = [
         frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))
     ]
-    return float(np.mean([psnr(trainer.render(frame).numpy(), trainer.scene.target(frame)) for frame in chosen]))
+    features = trainer.rounded() if features is None else features
+    shown = [psnr(trainer.render(frame, features).numpy(), trainer.scene.target(frame)) for frame in chosen]
+    return float(np.mean(shown))

@@ -11,7 +11,9 @@ import torch
 from adcgs.decode import open_scene
 from adcgs.encode import write_scene
 from adcgs.errors import OptionError, TrainingError
+from adcgs.evaluation.metrics import psnr
 from adcgs.model import ModelConfig
+from adcgs.render import render
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Status, Trainer, TrainingConfig
 from adcgs.training.checkpoint import load_checkpoint, save_checkpoint
@@ -62,6 +64,28 @@ def test_what_memory_shows_is_what_the_file_shows(scene: Scene, tmp_path: Path) 
     for frame in scene.split("train")[::3]:
         memory, file = trainer.render(frame).numpy(), decoded.render(frame.camera, frame.time).numpy()
         assert np.mean((memory - file) ** 2) < 1e-6  # 60 dB between them
+
+
+def test_the_report_says_what_rounding_costs(scene: Scene, tmp_path: Path) -> None:
+    """With much wider steps it costs more, and what is not rounded looks as before."""
+    trainer = Trainer(scene, replace(TINY, iterations=150))
+    trainer.train()
+    fine = write_scene(trainer, tmp_path / "fine.adc")
+    exact = [trainer.model.gaussians_at(frame.time) for frame in scene.split("test")]
+    white = torch.ones(3)
+    shown = [
+        render(gaussians, frame.camera, white, trainer.raster).image.clamp(0, 1).detach().numpy()
+        for gaussians, frame in zip(exact, scene.split("test"), strict=True)
+    ]
+    expected = np.mean([psnr(image, scene.target(f)) for image, f in zip(shown, scene.split("test"), strict=True)])
+    assert fine.psnr_unrounded == pytest.approx(expected, abs=1e-3)
+    trainer.entropy.scale_steps(40.0)
+    trainer._seal_as_it_is()
+    coarse = write_scene(trainer, tmp_path / "coarse.adc")
+    assert coarse.psnr_unrounded == fine.psnr_unrounded
+    assert fine.psnr_model is not None
+    assert coarse.psnr_model is not None
+    assert coarse.psnr_model < fine.psnr_model - 0.5
 
 
 def test_anchors_that_replace_others_do_not_get_their_quantisation_steps(
