@@ -3,7 +3,7 @@
 Every scene is encoded, decoded and evaluated on held-out views at four lambdas, and compared with
 
 - a single static model: the same program, deformation off (at 1.5e-3: its best lambda is a guess);
-- the training videos coded by AV1 and H.265 in the same bytes (videos.py: PSNR on training views, a bound);
+- the training videos coded by AV1 and H.265 in exactly the same bytes (videos.py: PSNR on training views, a bound);
 - the decoded scene as one SPZ file per frame of the clip (spz_frames.py; where the package gsply is installed).
 
 OUTPUT gets rd.csv (every scene, and the mean over scenes), rd.md, a rate-distortion plot per scene and for the mean
@@ -47,7 +47,9 @@ from runs import (
     positive,
     settings_of,
 )
+from spz_frames import COLUMNS as SPZ_COLUMNS
 from spz_frames import available as spz_available
+from videos import COLUMNS as VIDEO_COLUMNS
 
 LAMBDAS = "5e-4,1.5e-3,5e-3,1.5e-2"
 STATIC_LAMBDA = "1.5e-3"
@@ -55,7 +57,8 @@ OURS, STATIC, SPZ, VIDEOS = "adcgs", "static model", "SPZ per frame", ("AV1", "H
 STATIC_ARGUMENTS = ("model.coarse=false", "model.fine=false", "mover_instants=0")
 HEAD = [Column("scene", "scene"), Column("method", "method"), Column("lambda", "lambda", "g")]
 TRAIN = Column("psnr_train", "PSNR on training views", ".2f")
-SHOWN = ("psnr", "psnr_dynamic", "ssim", "ms_ssim", "lpips", "st_lpips", "fps", "bytes", "anchors", "minutes")
+SHOWN = ("psnr", "psnr_dynamic", "ssim", "ms_ssim", "lpips", "st_lpips", "fps", "bytes", "anchors", "minutes", "note")
+BASELINES = {"videos": VIDEO_COLUMNS, "spz_frames": SPZ_COLUMNS}
 PERCENT = "BD-rate %"
 
 
@@ -81,8 +84,8 @@ def main() -> None:
     tasks = [(settings, *method) for settings in scenes for method in methods]
     in_parallel(args.jobs, lambda task: run(*task, args.output, args.force), tasks, note)
     if not args.no_baselines:
-        programs = [(settings, "videos") for settings in scenes]
-        programs += [(settings, "spz_frames") for settings in scenes if spz_available()]
+        names = [name for name in BASELINES if name != "spz_frames" or spz_available()]
+        programs = [(settings, name) for name in names for settings in scenes]
 
         def beside(task: tuple[Settings, str]) -> list[Row]:
             return baseline(*task, lambdas, args.output, args.force)
@@ -120,7 +123,10 @@ def run(settings: Settings, method: str, value: str, output: Path, force: bool) 
 
 
 def baseline(settings: Settings, program: str, lambdas: Sequence[str], output: Path, force: bool) -> list[Row]:
-    """The rows of videos.py or spz_frames.py for the scene's files; made anew when a file is newer."""
+    """The rows of videos.py or spz_frames.py for the scene's files.
+
+    They are made anew when a file is newer, and when another version of the program, with other columns, made them.
+    """
     folder = output / settings.scene
     files = {folder / f"lambda_{value}" / "scene.adc": float(value) for value in lambdas}
     files = {file: value for file, value in files.items() if file.exists()}
@@ -128,7 +134,8 @@ def baseline(settings: Settings, program: str, lambdas: Sequence[str], output: P
     try:
         fresh = table.exists() and all(file.stat().st_mtime <= table.stat().st_mtime for file in files)
         made = read_csv(table) if fresh and not force else []
-        if {row["of"] for row in made} != {str(file) for file in files}:
+        columns = {column.key for column in BASELINES[program]}
+        if any(set(row) != columns for row in made) or {row["of"] for row in made} != {str(file) for file in files}:
             _run_program(program, settings, list(files), table)
             made = read_csv(table)
     except StepError as error:
@@ -157,7 +164,8 @@ def _run_program(program: str, settings: Settings, files: Sequence[Path], table:
 def merged(rows: Sequence[Row]) -> list[Row]:
     """One row per scene, method and lambda, and the mean over scenes of those that every scene has.
 
-    What videos.py says of our own files on training views joins their rows.
+    What videos.py says of our own files on training views joins their rows. A mean over videos that are not all of
+    their files' bytes says so.
     """
     found: dict[tuple[Value, ...], Row] = {}
     for row in rows:
@@ -168,13 +176,16 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     for method, value in dict.fromkeys((row["method"], row.get("lambda")) for row in lines):
         of = [row for row in lines if (row["method"], row.get("lambda")) == (method, value) and not row.get("error")]
         if len(scenes) > 1 and len(of) == len(scenes):
-            lines.append({**mean_row(of, columns), "method": method, "lambda": value})
+            notes = [f"{row['scene']}: {row['note']}" for row in of if row.get("note")]
+            about: Row = {"method": method, "lambda": value, "note": "; ".join(notes) or None}
+            lines.append({**mean_row(of, columns), **about})
     return lines
 
 
 def _all_columns() -> list[Column]:
     known = {c.key: c for c in [*HEAD, *QUALITY, TRAIN, *BYTES]}
-    return [*known.values(), Column("crf", "CRF"), Column("frames", "frames"), Column("error", "error")]
+    known |= {c.key: c for columns in BASELINES.values() for c in columns if c.key not in known and c.key != "of"}
+    return [*known.values(), Column("error", "error")]
 
 
 def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path, jobs: int) -> None:
@@ -184,7 +195,9 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
     good = [row for row in lines if not row.get("error")]
     text = [
         f"{describe(settings[0], jobs)} The videos are measured on the training views that they were given, a bound "
-        "rather than a rival; our files' PSNR on the same views stands beside it.\n"
+        "rather than a rival; our files' PSNR on the same views stands beside it. A video has exactly a file's "
+        "bytes where no note says otherwise: its PSNR is read off between two neighbouring qualities, linearly in the "
+        "logarithm of bytes (rd.csv has both).\n"
         f"{'' if spz_available() else chr(10) + 'No SPZ: the package gsply is not installed.' + chr(10)}"
     ]
     for scene in dict.fromkeys(row["scene"] for row in good):
