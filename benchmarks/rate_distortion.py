@@ -14,7 +14,8 @@ started again: what is there with the same settings is kept, and a training that
     python benchmarks/rate_distortion.py bd BEFORE/rd.csv AFTER/rd.csv
 
 The second line compares two such tables by Bjontegaard's differences (adcgs.evaluation.rd: PCHIP through quality and
-the logarithm of rate). The defaults take about 50 minutes for two scenes, with two runs at a time on two cores.
+the logarithm of rate); curves of fewer than four points get a warning, of one point are refused.
+The defaults take about 50 minutes for two scenes, with two runs at a time on two cores.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ TRAIN = Column("psnr_train", "PSNR on training views", ".2f")
 SHOWN = ("psnr", "psnr_dynamic", "ssim", "ms_ssim", "lpips", "st_lpips", "fps", "bytes", "anchors", "minutes", "note")
 BASELINES = {"videos": VIDEO_COLUMNS, "spz_frames": SPZ_COLUMNS}
 PERCENT = "BD-rate %"
+ENOUGH = 4  # points a curve, as the common test conditions of BD-rates have
 
 
 def main() -> None:
@@ -250,7 +252,11 @@ def _is_known(value: Value) -> bool:
 
 
 def compare_tables(words: Sequence[str]) -> None:
-    """The ``bd`` subcommand."""
+    """The ``bd`` subcommand.
+
+    Raises:
+        OptionError: no scene of the tables can be compared.
+    """
     parser = argparse.ArgumentParser(
         prog="rate_distortion.py bd", description="Average difference of two rd.csv: negative BD-rate is smaller."
     )
@@ -259,7 +265,19 @@ def compare_tables(words: Sequence[str]) -> None:
     parser.add_argument("--metric", default="psnr", help="a column of the tables: psnr, psnr_dynamic, ssim, ms_ssim")
     args = parser.parse_args(words)
     anchor, test = (_table(path, args.metric) for path in (args.anchor, args.test))
-    print(markdown(bd_rows(anchor, test, args.metric), bd_columns(args.metric)))
+    lines = bd_rows(anchor, test, args.metric)
+    if all(line.get("note") for line in lines):
+        raise OptionError("bad-curve", "; ".join(f"{line['scene']}: {line['note']}" for line in lines))
+    for line in lines:
+        _warn_of_few_points(line)
+    print(markdown(lines, bd_columns(args.metric)))
+
+
+def _warn_of_few_points(line: Row) -> None:
+    points = line.get("points")
+    if isinstance(points, int) and points < ENOUGH:
+        problem = f"a curve of {points} points, fewer than {ENOUGH}: most of its BD-rate is interpolated, not measured"
+        print(f"warning: {line['scene']}: {problem}", file=sys.stderr)
 
 
 def _table(path: Path, metric: str) -> list[Row]:
@@ -282,14 +300,18 @@ def bd_columns(metric: str) -> list[Column]:
 
 
 def bd_rows(anchor: Sequence[Row], test: Sequence[Row], metric: str) -> list[Row]:
-    """A row per scene that both tables have, and the mean of those that could be compared."""
+    """A row per scene that both tables have, and the mean of those that could be compared.
+
+    ``points`` is the number of points of the shorter curve.
+    """
     lines: list[Row] = []
     for scene in dict.fromkeys(row["scene"] for row in anchor):
         first, second = (_curve(rows, scene, metric) for rows in (anchor, test))
         if not second or scene == "mean":
             continue
         try:
-            lines.append({"scene": scene, "rate": bd_rate(first, second), "quality": bd_psnr(first, second)})
+            found: Row = {"rate": bd_rate(first, second), "quality": bd_psnr(first, second)}
+            lines.append({"scene": scene, **found, "points": min(len(first), len(second))})
         except OptionError as error:
             lines.append({"scene": scene, "note": str(error)})
     good = [line for line in lines if "note" not in line]

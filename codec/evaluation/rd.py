@@ -43,7 +43,8 @@ def _sorted_curve(curve: Curve, which: str) -> tuple[NDArray[np.float64], NDArra
     """Log rates and qualities, both strictly rising."""
     points = np.array(sorted(curve), dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
-        raise OptionError("bad-curve", f"the {which} curve has {len(curve)} points; give two or more")
+        count = "1 point" if len(curve) == 1 else f"{len(curve)} points"
+        raise OptionError("bad-curve", f"the {which} curve has {count}; give two or more")
     if not np.isfinite(points).all() or points[0, 0] <= 0:
         raise OptionError("bad-curve", f"the {which} curve holds a rate that is not positive, or no number")
     if (np.diff(points, axis=0) <= 0).any():

@@ -18,7 +18,7 @@ from adcgs.decode import open_scene
 from adcgs.encode import write_scene
 from adcgs.errors import OptionError
 from adcgs.evaluation.metrics import psnr
-from adcgs.evaluation.tables import Column
+from adcgs.evaluation.tables import Column, write_csv
 from adcgs.gaussians import Gaussians
 from adcgs.scene import load_scene
 from adcgs.training import Trainer
@@ -103,6 +103,29 @@ def test_curves_that_cannot_be_compared_say_why(program: ModuleType) -> None:
     assert "share no" in line["note"]
     with pytest.raises(OptionError, match="no scene with ssim"):
         program.bd_rows(curve("a"), after, "ssim")
+
+
+@pytest.mark.parametrize(("points", "warns"), [(2, True), (3, True), (4, False)])
+def test_few_points_make_a_number_with_a_warning(
+    program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], points: int, warns: bool
+) -> None:
+    tables = [tmp_path / "before.csv", tmp_path / "after.csv"]
+    for table, rows in zip(tables, (curve("a"), curve("a", 0.75)[:points]), strict=True):
+        write_csv(table, rows, program._all_columns())
+    for given in (tables, tables[::-1]):  # whichever of the two is short
+        program.compare_tables([str(table) for table in given])
+        captured = capsys.readouterr()
+        assert ("-25.00" if given == tables else "+33.33") in captured.out
+        assert captured.err.count("\n") == int(warns)
+        assert (f"warning: a: a curve of {points} points" in captured.err) == warns
+
+
+def test_a_curve_of_one_point_is_refused(program: ModuleType, tmp_path: Path) -> None:
+    tables = [tmp_path / "before.csv", tmp_path / "after.csv"]
+    for table, rows in zip(tables, (curve("a"), curve("a")[:1]), strict=True):
+        write_csv(table, rows, program._all_columns())
+    with pytest.raises(OptionError, match="a: the test curve has 1 point"):
+        program.compare_tables([str(table) for table in tables])
 
 
 def test_tables_and_plots_are_written(program: ModuleType, tmp_path: Path) -> None:
