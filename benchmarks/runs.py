@@ -23,12 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import click
 import numpy as np
 from adcgs.cli.common import EXIT_INTERRUPTED, handle_errors
-from adcgs.cli.encode import without_preset
+from adcgs.cli.encode import configure, without_preset
+from adcgs.cli.encode import main as encode_command
 from adcgs.errors import AdcError, OptionError
 from adcgs.evaluation.tables import Column, Value
 from adcgs.scene import detect_layout
+from adcgs.training import TrainingConfig
+from adcgs.training.overrides import apply, parse_assignments
 
 Row = dict[str, Value]
 Task = TypeVar("Task")
@@ -130,14 +134,18 @@ def minutes(text: str) -> float:
 
 
 def settings_of(args: argparse.Namespace) -> list[Settings]:
-    """One for each capture that was asked for."""
+    """One for each capture that was asked for.
+
+    Raises:
+        OptionError: among others for what adcgs-encode would refuse, before anything runs.
+    """
     captures = find_captures(args.captures, args.only)
     downscales = find_downscales(args.downscale, [c.name for c in captures])
     try:
         extra = tuple(shlex.split(args.extra_encode_args))
     except ValueError as error:
         raise OptionError("bad-option", f"--extra-encode-args {args.extra_encode_args}: {error}") from None
-    return [
+    found = [
         Settings(
             capture=str(capture.resolve()),
             minutes=None if args.iterations else args.minutes,
@@ -149,6 +157,13 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
         )
         for capture in captures
     ]
+    try:
+        for settings in found:
+            training_config(settings)
+    except OptionError as error:
+        given = f"--extra-encode-args {args.extra_encode_args}: " if extra else ""
+        raise OptionError(error.code, f"{given}{error}") from None
+    return found
 
 
 def find_captures(folder: Path, only: str | None) -> list[Path]:
@@ -251,16 +266,38 @@ def encode(settings: Settings, folder: Path) -> dict[str, Any]:
     report = read_json(folder / "encode.json")
     if report is not None:
         return dict(report)
+    options = encode_options(settings)
+    if (folder / "scene.adc.checkpoint").exists():
+        options = ["--resume", *without_preset(options)]
+    return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
+
+
+def encode_options(settings: Settings) -> list[str]:
+    """The run's options of adcgs-encode; what was asked for comes last and so prevails."""
     length = (
         ["--minutes", str(settings.minutes)]
         if settings.iterations is None
         else ["--iterations", str(settings.iterations)]
     )
-    given = list(settings.encode_args)
-    if (folder / "scene.adc.checkpoint").exists():
-        given = ["--resume", *without_preset(given)]
-    options = [*length, *size_of(settings), *threads_of(settings), *given]
-    return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
+    return [*length, *size_of(settings), *threads_of(settings), *settings.encode_args]
+
+
+def training_config(settings: Settings) -> TrainingConfig:
+    """How the run trains, as adcgs-encode reads its options; targets and cameras' colours are left out.
+
+    Raises:
+        OptionError: the command would refuse its options.
+    """
+    line = [settings.capture, "-o", "scene.adc", *encode_options(settings)]
+    try:  # without --help, which would print its text and end
+        given = encode_command.make_context("adcgs-encode", line, help_option_names=[]).params
+    except click.ClickException as error:
+        problem = f"{error.format_message().rstrip('.')}; adcgs-encode --help says what there is"
+        raise OptionError("bad-option", problem) from None
+    length = given["minutes"], given["iterations"]
+    amounts = given["rate_lambda"], given["max_anchors"], given["voxel"], given["seed"] or 0
+    base = configure(given["preset"] or "default", *length, *amounts)
+    return apply(base, parse_assignments(given["assignments"]))
 
 
 def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:
