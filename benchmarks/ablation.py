@@ -3,7 +3,8 @@
 First the paper's rows, each with what the row above has: a static scene, + coarse deformation with anchors carved on
 what moves, + fine deformation, + rate-distortion optimisation, + refinement, which is the full method. Then the full
 method with one thing changed, where that can matter: a row for fixed cameras is left out of a capture without, and
-no-search of runs that are over, or learn no new anchors, before what is missing is looked for.
+no-search of runs that do not look for what is missing, as they are configured, or are over or learn no new anchors
+before they would.
 Each is a switch of the configuration (``adcgs-encode --set``); none is code of its own. A row is encoded, decoded and
 evaluated on held-out views for every scene and seed; rows that come out within half a decibel of the full method
 are run with all seeds, the others, whose sign is clear, with the first alone.
@@ -33,7 +34,6 @@ from typing import Any, Literal
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
-from adcgs.training import TrainingConfig
 from adcgs.training.missing import LEAST_MINUTES
 from per_primitive import frame_rates
 from runs import (
@@ -52,6 +52,7 @@ from runs import (
     positive,
     score,
     settings_of,
+    training_config,
 )
 from weights import require_fp32, rewrite
 
@@ -91,9 +92,7 @@ STAGES = (
     Variant("rate", "+ rate-distortion optimisation", ("refine=false",)),
     Variant("full", "+ refinement: the full method"),
 )
-NO_SEARCH = Variant(
-    "no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha"
-)
+NO_SEARCH = Variant("no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha")
 SWITCHES = (
     Variant("fixed-step", "step factors of Eq. 6 off", ("adaptive_step=false",)),
     Variant("one-chunk", "f_g in one chunk, not four", ("chunks=1",)),
@@ -198,12 +197,14 @@ def _applies(variant: Variant, settings: Settings) -> bool:
 
 
 def searches(settings: Settings) -> bool:
-    """Whether a run of the defaults is long enough to look for what is missing (see ``Trainer``)."""
-    config = TrainingConfig()
-    if settings.iterations is None:
-        return settings.minutes is not None and settings.minutes >= LEAST_MINUTES
-    first = max(config.missing_after, math.ceil(config.missing_at * settings.iterations))
-    return first / settings.iterations < config.refine_until
+    """Whether the full method's run looks for what is missing, as it is configured and as long (see ``Trainer``)."""
+    config = training_config(settings)
+    if not (config.missing_anchors and config.model.coarse and config.model.coarse_opacity):
+        return False
+    if config.iterations is None:
+        return config.minutes is not None and config.minutes >= LEAST_MINUTES
+    first = max(config.missing_after, math.ceil(config.missing_at * config.iterations))
+    return first / config.iterations < min(config.refine_until, config.freeze_positions_at)
 
 
 def arguments(variant: Variant, seed: int) -> list[str]:
