@@ -345,10 +345,10 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
     known = {c.key: c for c in [Column("scene", ""), Column("row", ""), Column("seed", ""), *QUALITY, *BYTES]}
     write_csv(output / "ablation.csv", rows, [*known.values(), Column("fps_by_anchor", ""), Column("error", "")])
     text = [
-        f"{describe(settings[0], jobs)} 'Against full': to the full method on the same scene with the same seed, mean "
-        "over seeds; '±': standard deviation of that difference from seed to seed. Rows above 'the full method' add "
-        "up, those below change one thing each. Before rate-distortion optimisation steps are fixed, and channels are "
-        "coded with a mean and a deviation each. Frame rates are of a busy machine.\n"
+        f"{describe(settings[0], jobs, rows)} 'Against full': to the full method on the same scene with the same seed, "
+        "mean over seeds; '±': standard deviation of that difference from seed to seed. Rows above 'the full method' "
+        "add up, those below change one thing each. Before rate-distortion optimisation steps are fixed, and channels "
+        "are coded with a mean and a deviation each. Frame rates are of a busy machine.\n"
     ]
     names = [one.scene for one in settings]
     for title, chosen in [*((name, [name]) for name in names), *([("mean over scenes", names)] if names[1:] else [])]:

@@ -196,8 +196,8 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
     write_csv(output / "rd.csv", lines, _all_columns())
     good = [row for row in lines if not row.get("error")]
     text = [
-        f"{describe(settings[0], jobs)} The videos are measured on the training views that they were given, a bound "
-        "rather than a rival; our files' PSNR on the same views stands beside it. A video has exactly a file's "
+        f"{describe(settings[0], jobs, rows)} The videos are measured on the training views that they were given, a "
+        "bound rather than a rival; our files' PSNR on the same views stands beside it. A video has exactly a file's "
         "bytes where no note says otherwise: its PSNR is read off between two neighbouring qualities, linearly in the "
         "logarithm of bytes (rd.csv has both).\n"
         f"{'' if spz_available() else chr(10) + 'No SPZ: the package gsply is not installed.' + chr(10)}"

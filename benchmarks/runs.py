@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -239,7 +240,10 @@ def interruptible(program: Callable[[], None]) -> None:
 
 
 def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:
-    """A run's row: from an earlier run with the same settings, or measured; ``error`` says what went wrong."""
+    """A run's row: from an earlier run with the same settings, or measured; ``error`` says what went wrong.
+
+    ``commit`` is that of the code which measured it; None where it was not kept, or no git knew.
+    """
     stated = json.loads(json.dumps(asdict(settings)))
     if force or read_json(folder / "settings.json") != stated:
         shutil.rmtree(folder, ignore_errors=True)
@@ -248,10 +252,10 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
     earlier = read_json(folder / "result.json")
     if earlier is not None:
         print(f"{name}: results are there", file=sys.stderr)
-        return dict(earlier)
+        return {"commit": None, **earlier}
     print(f"{name}: started {time.strftime('%H:%M')}", file=sys.stderr)
     try:
-        row = measure(settings, folder)
+        row = {"commit": commit(), **measure(settings, folder)}
     except StepError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return {"scene": settings.scene, "error": str(error)}
@@ -325,14 +329,40 @@ def threads_of(settings: Settings) -> list[str]:
     return ["--threads", str(settings.threads)]
 
 
-def describe(settings: Settings, jobs: int) -> str:
+@cache
+def commit() -> str | None:
+    """That of this program when it began, ``+changes`` where files differ from it; None where no git knows."""
+    here = Path(__file__).resolve()
+
+    def git(*words: str) -> str:
+        line = ["git", "--no-optional-locks", "-C", str(here.parent), *words]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # a copy without a history may lie in another repository
+        name, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{name}+changes" if changes else name
+
+
+def _code_of(rows: Sequence[Mapping[str, Value]]) -> str:
+    """The commits that measured the rows, as far as they are known."""
+    known = sorted({str(row["commit"]) for row in rows if row.get("commit")})
+    if not known:
+        return ""
+    lost = any("commit" in row and row["commit"] is None for row in rows)
+    return f", code of commit {' and '.join(known)}{', of some runs not known' if lost else ''}"
+
+
+def describe(settings: Settings, jobs: int, rows: Sequence[Mapping[str, Value]]) -> str:
     """How the runs of a table were made."""
     length = f"{settings.iterations} steps" if settings.iterations else f"{settings.minutes:g} minutes"
     extra = f", `{shlex.join(settings.encode_args)}`" if settings.encode_args else ""
     return (
         f"{length} of training a run{extra}; {settings.threads} thread(s) a command, {jobs} run(s) at a time, "
-        f"{platform.machine()}, {os.cpu_count()} cores. Measured from the decoded file on held-out views. PSNR in dB; "
-        "'moving': over the pixels that change before a fixed camera."
+        f"{platform.machine()}, {os.cpu_count()} cores{_code_of(rows)}. Measured from the decoded file on "
+        "held-out views. PSNR in dB; 'moving': over the pixels that change before a fixed camera."
     )
 
 

@@ -139,6 +139,7 @@ def test_runs_are_kept_and_tables_written(
         return {"psnr": 30.0 - len(ran) % 2, "bytes": 1000, "fps": 5.0}
 
     monkeypatch.setattr(ablation, "encode_and_score", measured)
+    monkeypatch.setattr("runs.commit", lambda: "1234567")
     options = ["--rows", "full,one-chunk,no-movers", "--seeds", "2", "--all-seeds", "--jobs", "1"]
     monkeypatch.setattr("sys.argv", ["ablation.py", str(tmp_path), *options, "-o", str(tmp_path / "out")])
     for _ in range(2):  # the second time everything is there
@@ -146,5 +147,7 @@ def test_runs_are_kept_and_tables_written(
     assert sorted(ran) == sorted(
         [("--seed", "0"), ("--seed", "1"), ("--set", "chunks=1", "--seed", "0"), ("--set", "chunks=1", "--seed", "1")]
     )
-    assert "f_g in one chunk" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "f_g in one chunk" in shown
+    assert "cores, code of commit 1234567. Measured" in shown
     assert len((tmp_path / "out" / "ablation.csv").read_text().splitlines()) == 5

@@ -132,7 +132,7 @@ def test_tables_and_plots_are_written(program: ModuleType, tmp_path: Path) -> No
     pytest.importorskip("matplotlib")
     pytest.importorskip("scipy")
     parts = dict.fromkeys([*program.SECTIONS, "rest"], 500)
-    rows = [{**one, **parts} for one in curve("a")]
+    rows = [{**one, **parts, "commit": "1234567"} for one in curve("a")]
     settings = program.Settings("captures/a", 1.0, None, 1.0, 1, (), False)
     failed = {"scene": "a", "method": "static model", "lambda": 1e-3, "error": "it broke"}
     program.write_tables([*rows, failed], [settings], tmp_path, 1)
@@ -140,6 +140,7 @@ def test_tables_and_plots_are_written(program: ModuleType, tmp_path: Path) -> No
     assert (tmp_path / "bytes.png").stat().st_size > 5000
     text = (tmp_path / "rd.md").read_text()
     assert "**a, static model failed**: it broke" in text
+    assert "cores, code of commit 1234567. Measured" in text
     assert "![bytes by component](bytes.png)" in text
 
 
