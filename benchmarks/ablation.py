@@ -39,6 +39,7 @@ from per_primitive import frame_rates
 from runs import (
     BYTES,
     QUALITY,
+    Parser,
     Row,
     Settings,
     StepError,
@@ -175,7 +176,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_options(parser, output="out/ablation", jobs=2)
     parser.add_argument("--iterations", type=positive, default=1500, help="training steps of a run (1500)")
     parser.add_argument("--minutes", type=minutes, help="train for so long instead")

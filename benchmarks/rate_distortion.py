@@ -35,6 +35,7 @@ from runs import (
     BYTES,
     QUALITY,
     SECTIONS,
+    Parser,
     Row,
     Settings,
     StepError,
@@ -106,7 +107,7 @@ def _is_number(text: str) -> bool:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_options(parser, output="out/rate_distortion", jobs=2)
     parser.add_argument("--minutes", type=minutes, default=8.0, help="training time of a run (8)")
     parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
@@ -257,9 +258,8 @@ def compare_tables(words: Sequence[str]) -> None:
     Raises:
         OptionError: no scene of the tables can be compared.
     """
-    parser = argparse.ArgumentParser(
-        prog="rate_distortion.py bd", description="Average difference of two rd.csv: negative BD-rate is smaller."
-    )
+    about = "Average difference of two rd.csv: negative BD-rate is smaller."
+    parser = Parser(about, prog="rate_distortion.py bd")
     parser.add_argument("anchor", type=Path, help="rd.csv to compare with")
     parser.add_argument("test", type=Path, help="rd.csv to compare")
     parser.add_argument("--metric", default="psnr", help="a column of the tables: psnr, psnr_dynamic, ssim, ms_ssim")

@@ -22,11 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import numpy as np
-from adcgs.cli.common import EXIT_INTERRUPTED, handle_errors
+from adcgs.cli.common import EXIT_INTERRUPTED, EXIT_REFUSED, handle_errors
 from adcgs.cli.encode import configure, without_preset
 from adcgs.cli.encode import main as encode_command
 from adcgs.errors import AdcError, OptionError
@@ -97,6 +97,17 @@ class Settings:
     def scene(self) -> str:
         """The capture's name."""
         return Path(self.capture).name
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a benchmark's command line: a usage error is one line, as the commands' are, and --help has a docstring's."""
+
+    def __init__(self, description: str | None, prog: str | None = None) -> None:
+        super().__init__(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, which says the usage in several lines first."""
+        self.exit(EXIT_REFUSED, f"error: {' '.join(message.split())}; --help says what there is\n")
 
 
 class StepError(Exception):

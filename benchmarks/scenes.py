@@ -29,6 +29,7 @@ from runs import (
     BYTES,
     MODEL_VIEWS,
     QUALITY,
+    Parser,
     Row,
     Settings,
     StepError,
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_options(parser, output="out/scenes", jobs=1)
     parser.add_argument("--minutes", type=minutes, default=10.0, help="training time per scene (10)")
     parser.add_argument("--iterations", type=positive, help="train for so many steps instead")

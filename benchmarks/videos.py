@@ -5,17 +5,17 @@ PSNR is over training views, for the codecs and for the files alike. A rig gives
 bytes at one quality; a capture by one moving camera gives one video, its training frames in the order of time. All
 files must be of one capture and size.
 
-A constant quality (CRF) is a whole number, and none has just the file's bytes. So PSNR is read off between the two
-neighbours whose bytes, the packets' alone without a container, are more and fewer than the file's: linearly in the
-logarithm of bytes, as a BD-rate joins its points. Where even the best quality takes fewer bytes than the file, or even
-the worst more, nothing is read off: that quality stands in the table as measured, with bytes of its own, and a note.
+Bytes are exactly the file's. A constant quality (CRF) is a whole number, which hardly ever gives just those; so PSNR is
+read off between the two neighbours whose bytes, the packets' alone without a container, are more and fewer: linearly
+in the logarithm of bytes, as a BD-rate joins its points. Where even the best quality takes fewer bytes than the file,
+or even the worst more, nothing is read off: that quality stands in the table as measured, with its own bytes and a
+note.
 Pictures are 4:2:0 in 8 bits, as these codecs are used; one key frame a video. The encoders are PyAV's libsvtav1
 (preset 6) and libx265 (medium).
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import os
@@ -34,7 +34,7 @@ from adcgs.evaluation.pictures import Picture, to_uint8
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import Frame, Scene
 from heldout import load_scene_of
-from runs import one_line
+from runs import Parser, one_line
 
 MEASURED = 100  # most training views that are compared, evenly spread
 MIN_SIDE = 64  # of SVT-AV1's pictures
@@ -216,7 +216,7 @@ def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("scene", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
