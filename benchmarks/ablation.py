@@ -3,7 +3,8 @@
 First the paper's rows, each with what the row above has: a static scene, + coarse deformation with anchors carved on
 what moves, + fine deformation, + rate-distortion optimisation, + refinement, which is the full method. Then the full
 method with one thing changed, where that can matter: a row for fixed cameras is left out of a capture without, and
-no-search of runs that are over, or learn no new anchors, before what is missing is looked for.
+no-search of runs that do not look for what is missing, as they are configured, or are over or learn no new anchors
+before they would.
 Each is a switch of the configuration (``adcgs-encode --set``); none is code of its own. A row is encoded, decoded and
 evaluated on held-out views for every scene and seed; rows that come out within half a decibel of the full method
 are run with all seeds, the others, whose sign is clear, with the first alone.
@@ -33,12 +34,12 @@ from typing import Any, Literal
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
-from adcgs.training import TrainingConfig
 from adcgs.training.missing import LEAST_MINUTES
 from per_primitive import frame_rates
 from runs import (
     BYTES,
     QUALITY,
+    Parser,
     Row,
     Settings,
     StepError,
@@ -52,6 +53,7 @@ from runs import (
     positive,
     score,
     settings_of,
+    training_config,
 )
 from weights import require_fp32, rewrite
 
@@ -91,9 +93,7 @@ STAGES = (
     Variant("rate", "+ rate-distortion optimisation", ("refine=false",)),
     Variant("full", "+ refinement: the full method"),
 )
-NO_SEARCH = Variant(
-    "no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha"
-)
+NO_SEARCH = Variant("no-search", "what is missing is not looked for in flight", ("missing_anchors=0",), cameras="alpha")
 SWITCHES = (
     Variant("fixed-step", "step factors of Eq. 6 off", ("adaptive_step=false",)),
     Variant("one-chunk", "f_g in one chunk, not four", ("chunks=1",)),
@@ -176,7 +176,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_options(parser, output="out/ablation", jobs=2)
     parser.add_argument("--iterations", type=positive, default=1500, help="training steps of a run (1500)")
     parser.add_argument("--minutes", type=minutes, help="train for so long instead")
@@ -198,12 +198,14 @@ def _applies(variant: Variant, settings: Settings) -> bool:
 
 
 def searches(settings: Settings) -> bool:
-    """Whether a run of the defaults is long enough to look for what is missing (see ``Trainer``)."""
-    config = TrainingConfig()
-    if settings.iterations is None:
-        return settings.minutes is not None and settings.minutes >= LEAST_MINUTES
-    first = max(config.missing_after, math.ceil(config.missing_at * settings.iterations))
-    return first / settings.iterations < config.refine_until
+    """Whether the full method's run looks for what is missing, as it is configured and as long (see ``Trainer``)."""
+    config = training_config(settings)
+    if not (config.missing_anchors and config.model.coarse and config.model.coarse_opacity):
+        return False
+    if config.iterations is None:
+        return config.minutes is not None and config.minutes >= LEAST_MINUTES
+    first = max(config.missing_after, math.ceil(config.missing_at * config.iterations))
+    return first / config.iterations < min(config.refine_until, config.freeze_positions_at)
 
 
 def arguments(variant: Variant, seed: int) -> list[str]:
@@ -344,10 +346,10 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
     known = {c.key: c for c in [Column("scene", ""), Column("row", ""), Column("seed", ""), *QUALITY, *BYTES]}
     write_csv(output / "ablation.csv", rows, [*known.values(), Column("fps_by_anchor", ""), Column("error", "")])
     text = [
-        f"{describe(settings[0], jobs)} 'Against full': to the full method on the same scene with the same seed, mean "
-        "over seeds; '±': standard deviation of that difference from seed to seed. Rows above 'the full method' add "
-        "up, those below change one thing each. Before rate-distortion optimisation steps are fixed, and channels are "
-        "coded with a mean and a deviation each. Frame rates are of a busy machine.\n"
+        f"{describe(settings[0], jobs, rows)} 'Against full': to the full method on the same scene with the same seed, "
+        "mean over seeds; '±': standard deviation of that difference from seed to seed. Rows above 'the full method' "
+        "add up, those below change one thing each. Before rate-distortion optimisation steps are fixed, and channels "
+        "are coded with a mean and a deviation each. Frame rates are of a busy machine.\n"
     ]
     names = [one.scene for one in settings]
     for title, chosen in [*((name, [name]) for name in names), *([("mean over scenes", names)] if names[1:] else [])]:

@@ -6,7 +6,6 @@ its libraries and loaded its kernels. Symbols are all coded values: those of the
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -21,7 +20,7 @@ from adcgs.decode import configurations, open_scene, read_header
 from adcgs.entropy import SealedEntropyModel
 from adcgs.geometry import decode_positions
 from adcgs.model import network_shapes
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 
 
 def parts(path: Path) -> dict[str, Callable[[], Any]]:
@@ -59,7 +58,7 @@ def parts(path: Path) -> dict[str, Callable[[], Any]]:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=positive, default=7)

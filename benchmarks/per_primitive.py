@@ -8,7 +8,6 @@ drawn at random, since speed alone is measured).
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import statistics
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 
 if TYPE_CHECKING:
     from adcgs.model import AnchorModel
@@ -82,7 +81,7 @@ def per_primitive(model: AnchorModel) -> AnchorModel:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--json", action="store_true", help="alone on stdout")

@@ -14,7 +14,6 @@ kernels in the cache; imports are most of it. On a CUDA device gsplat draws; sta
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import statistics
@@ -33,7 +32,7 @@ from adcgs.gaussians import Gaussians
 from adcgs.model import AnchorModel, ModelConfig, Primitives
 from adcgs.render import render
 from heldout import write_csv
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 from step import camera, synthetic_model, tensors
 from timing import add_device, check_device, device_clock, medians
 from torch import Tensor
@@ -157,7 +156,7 @@ def start_up(file: Path, repeats: int) -> float:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("file", type=Path, nargs="?", default=FILE, help="whose first frame is waited for")
     parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=positive, default=15)

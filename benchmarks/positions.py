@@ -9,7 +9,6 @@ that a seed makes, at 12 and at the most bits, are timed as well. -o writes posi
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import sys
@@ -21,7 +20,7 @@ from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.geometry import decode_positions, encode_positions, morton_order
 from numpy.typing import NDArray
-from runs import one_line
+from runs import Parser, one_line
 
 COLUMNS = [
     Column("cloud", "cloud"),
@@ -94,7 +93,7 @@ def clouds(folder: Path) -> list[tuple[str, Cloud, int, int]]:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("clouds", type=Path, metavar="CLOUDS")
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="keep the table as CSV and Markdown")

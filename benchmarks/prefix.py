@@ -6,7 +6,6 @@ the chunks of f_g may be missing), decoded as ``adcgs-decode --partial`` does, a
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from adcgs.bitstream import Container
 from adcgs.scene import load_scene
 from heldout import heldout_psnr, write_csv
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 
 
 def boundaries(path: Path) -> list[tuple[int, str]]:
@@ -27,7 +26,7 @@ def boundaries(path: Path) -> list[tuple[int, str]]:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("scene", type=Path)
     parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")

@@ -12,7 +12,6 @@ On a CUDA device gsplat draws the same workloads; threads and the twin are left 
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import statistics
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 from adcgs.gaussians import Gaussians
 from adcgs.render import RasterSettings, Render, cpu, render
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 from timing import WARM_UP, add_device, add_threads, by_threads, check_device, device_clock, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}
@@ -178,7 +177,7 @@ def _peak_mb() -> float:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_threads(parser)
     parser.add_argument("--repeats", type=positive, default=21)
     add_device(parser)

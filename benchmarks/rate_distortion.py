@@ -3,7 +3,7 @@
 Every scene is encoded, decoded and evaluated on held-out views at four lambdas, and compared with
 
 - a single static model: the same program, deformation off (at 1.5e-3: its best lambda is a guess);
-- the training videos coded by AV1 and H.265 in the same bytes (videos.py: PSNR on training views, a bound);
+- the training videos coded by AV1 and H.265 in exactly the same bytes (videos.py: PSNR on training views, a bound);
 - the decoded scene as one SPZ file per frame of the clip (spz_frames.py; where the package gsply is installed).
 
 OUTPUT gets rd.csv (every scene, and the mean over scenes), rd.md, a rate-distortion plot per scene and for the mean
@@ -14,7 +14,8 @@ started again: what is there with the same settings is kept, and a training that
     python benchmarks/rate_distortion.py bd BEFORE/rd.csv AFTER/rd.csv
 
 The second line compares two such tables by Bjontegaard's differences (adcgs.evaluation.rd: PCHIP through quality and
-the logarithm of rate). The defaults take about 50 minutes for two scenes, with two runs at a time on two cores.
+the logarithm of rate); curves of fewer than four points get a warning, of one point are refused.
+The defaults take about 50 minutes for two scenes, with two runs at a time on two cores.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from runs import (
     BYTES,
     QUALITY,
     SECTIONS,
+    Parser,
     Row,
     Settings,
     StepError,
@@ -47,7 +49,9 @@ from runs import (
     positive,
     settings_of,
 )
+from spz_frames import COLUMNS as SPZ_COLUMNS
 from spz_frames import available as spz_available
+from videos import COLUMNS as VIDEO_COLUMNS
 
 LAMBDAS = "5e-4,1.5e-3,5e-3,1.5e-2"
 STATIC_LAMBDA = "1.5e-3"
@@ -55,8 +59,10 @@ OURS, STATIC, SPZ, VIDEOS = "adcgs", "static model", "SPZ per frame", ("AV1", "H
 STATIC_ARGUMENTS = ("model.coarse=false", "model.fine=false", "mover_instants=0")
 HEAD = [Column("scene", "scene"), Column("method", "method"), Column("lambda", "lambda", "g")]
 TRAIN = Column("psnr_train", "PSNR on training views", ".2f")
-SHOWN = ("psnr", "psnr_dynamic", "ssim", "ms_ssim", "lpips", "st_lpips", "fps", "bytes", "anchors", "minutes")
+SHOWN = ("psnr", "psnr_dynamic", "ssim", "ms_ssim", "lpips", "st_lpips", "fps", "bytes", "anchors", "minutes", "note")
+BASELINES = {"videos": VIDEO_COLUMNS, "spz_frames": SPZ_COLUMNS}
 PERCENT = "BD-rate %"
+ENOUGH = 4  # points a curve, as the common test conditions of BD-rates have
 
 
 def main() -> None:
@@ -81,8 +87,8 @@ def main() -> None:
     tasks = [(settings, *method) for settings in scenes for method in methods]
     in_parallel(args.jobs, lambda task: run(*task, args.output, args.force), tasks, note)
     if not args.no_baselines:
-        programs = [(settings, "videos") for settings in scenes]
-        programs += [(settings, "spz_frames") for settings in scenes if spz_available()]
+        names = [name for name in BASELINES if name != "spz_frames" or spz_available()]
+        programs = [(settings, name) for name in names for settings in scenes]
 
         def beside(task: tuple[Settings, str]) -> list[Row]:
             return baseline(*task, lambdas, args.output, args.force)
@@ -101,7 +107,7 @@ def _is_number(text: str) -> bool:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_options(parser, output="out/rate_distortion", jobs=2)
     parser.add_argument("--minutes", type=minutes, default=8.0, help="training time of a run (8)")
     parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
@@ -120,7 +126,10 @@ def run(settings: Settings, method: str, value: str, output: Path, force: bool) 
 
 
 def baseline(settings: Settings, program: str, lambdas: Sequence[str], output: Path, force: bool) -> list[Row]:
-    """The rows of videos.py or spz_frames.py for the scene's files; made anew when a file is newer."""
+    """The rows of videos.py or spz_frames.py for the scene's files.
+
+    They are made anew when a file is newer, and when another version of the program, with other columns, made them.
+    """
     folder = output / settings.scene
     files = {folder / f"lambda_{value}" / "scene.adc": float(value) for value in lambdas}
     files = {file: value for file, value in files.items() if file.exists()}
@@ -128,7 +137,8 @@ def baseline(settings: Settings, program: str, lambdas: Sequence[str], output: P
     try:
         fresh = table.exists() and all(file.stat().st_mtime <= table.stat().st_mtime for file in files)
         made = read_csv(table) if fresh and not force else []
-        if {row["of"] for row in made} != {str(file) for file in files}:
+        columns = {column.key for column in BASELINES[program]}
+        if any(set(row) != columns for row in made) or {row["of"] for row in made} != {str(file) for file in files}:
             _run_program(program, settings, list(files), table)
             made = read_csv(table)
     except StepError as error:
@@ -157,7 +167,8 @@ def _run_program(program: str, settings: Settings, files: Sequence[Path], table:
 def merged(rows: Sequence[Row]) -> list[Row]:
     """One row per scene, method and lambda, and the mean over scenes of those that every scene has.
 
-    What videos.py says of our own files on training views joins their rows.
+    What videos.py says of our own files on training views joins their rows. A mean over videos that are not all of
+    their files' bytes says so.
     """
     found: dict[tuple[Value, ...], Row] = {}
     for row in rows:
@@ -168,13 +179,16 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     for method, value in dict.fromkeys((row["method"], row.get("lambda")) for row in lines):
         of = [row for row in lines if (row["method"], row.get("lambda")) == (method, value) and not row.get("error")]
         if len(scenes) > 1 and len(of) == len(scenes):
-            lines.append({**mean_row(of, columns), "method": method, "lambda": value})
+            notes = [f"{row['scene']}: {row['note']}" for row in of if row.get("note")]
+            about: Row = {"method": method, "lambda": value, "note": "; ".join(notes) or None}
+            lines.append({**mean_row(of, columns), **about})
     return lines
 
 
 def _all_columns() -> list[Column]:
     known = {c.key: c for c in [*HEAD, *QUALITY, TRAIN, *BYTES]}
-    return [*known.values(), Column("crf", "CRF"), Column("frames", "frames"), Column("error", "error")]
+    known |= {c.key: c for columns in BASELINES.values() for c in columns if c.key not in known and c.key != "of"}
+    return [*known.values(), Column("error", "error")]
 
 
 def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path, jobs: int) -> None:
@@ -183,8 +197,10 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
     write_csv(output / "rd.csv", lines, _all_columns())
     good = [row for row in lines if not row.get("error")]
     text = [
-        f"{describe(settings[0], jobs)} The videos are measured on the training views that they were given, a bound "
-        "rather than a rival; our files' PSNR on the same views stands beside it.\n"
+        f"{describe(settings[0], jobs, rows)} The videos are measured on the training views that they were given, a "
+        "bound rather than a rival; our files' PSNR on the same views stands beside it. A video has exactly a file's "
+        "bytes where no note says otherwise: its PSNR is read off between two neighbouring qualities, linearly in the "
+        "logarithm of bytes (rd.csv has both).\n"
         f"{'' if spz_available() else chr(10) + 'No SPZ: the package gsply is not installed.' + chr(10)}"
     ]
     for scene in dict.fromkeys(row["scene"] for row in good):
@@ -237,16 +253,31 @@ def _is_known(value: Value) -> bool:
 
 
 def compare_tables(words: Sequence[str]) -> None:
-    """The ``bd`` subcommand."""
-    parser = argparse.ArgumentParser(
-        prog="rate_distortion.py bd", description="Average difference of two rd.csv: negative BD-rate is smaller."
-    )
+    """The ``bd`` subcommand.
+
+    Raises:
+        OptionError: no scene of the tables can be compared.
+    """
+    about = "Average difference of two rd.csv: negative BD-rate is smaller."
+    parser = Parser(about, prog="rate_distortion.py bd")
     parser.add_argument("anchor", type=Path, help="rd.csv to compare with")
     parser.add_argument("test", type=Path, help="rd.csv to compare")
     parser.add_argument("--metric", default="psnr", help="a column of the tables: psnr, psnr_dynamic, ssim, ms_ssim")
     args = parser.parse_args(words)
     anchor, test = (_table(path, args.metric) for path in (args.anchor, args.test))
-    print(markdown(bd_rows(anchor, test, args.metric), bd_columns(args.metric)))
+    lines = bd_rows(anchor, test, args.metric)
+    if all(line.get("note") for line in lines):
+        raise OptionError("bad-curve", "; ".join(f"{line['scene']}: {line['note']}" for line in lines))
+    for line in lines:
+        _warn_of_few_points(line)
+    print(markdown(lines, bd_columns(args.metric)))
+
+
+def _warn_of_few_points(line: Row) -> None:
+    points = line.get("points")
+    if isinstance(points, int) and points < ENOUGH:
+        problem = f"a curve of {points} points, fewer than {ENOUGH}: most of its BD-rate is interpolated, not measured"
+        print(f"warning: {line['scene']}: {problem}", file=sys.stderr)
 
 
 def _table(path: Path, metric: str) -> list[Row]:
@@ -269,14 +300,18 @@ def bd_columns(metric: str) -> list[Column]:
 
 
 def bd_rows(anchor: Sequence[Row], test: Sequence[Row], metric: str) -> list[Row]:
-    """A row per scene that both tables have, and the mean of those that could be compared."""
+    """A row per scene that both tables have, and the mean of those that could be compared.
+
+    ``points`` is the number of points of the shorter curve.
+    """
     lines: list[Row] = []
     for scene in dict.fromkeys(row["scene"] for row in anchor):
         first, second = (_curve(rows, scene, metric) for rows in (anchor, test))
         if not second or scene == "mean":
             continue
         try:
-            lines.append({"scene": scene, "rate": bd_rate(first, second), "quality": bd_psnr(first, second)})
+            found: Row = {"rate": bd_rate(first, second), "quality": bd_psnr(first, second)}
+            lines.append({"scene": scene, **found, "points": min(len(first), len(second))})
         except OptionError as error:
             lines.append({"scene": scene, "note": str(error)})
     good = [line for line in lines if "note" not in line]

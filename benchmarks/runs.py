@@ -20,15 +20,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import click
 import numpy as np
-from adcgs.cli.common import EXIT_INTERRUPTED, handle_errors
-from adcgs.cli.encode import without_preset
+from adcgs.cli.common import EXIT_INTERRUPTED, EXIT_REFUSED, handle_errors
+from adcgs.cli.encode import configure, without_preset
+from adcgs.cli.encode import main as encode_command
 from adcgs.errors import AdcError, OptionError
 from adcgs.evaluation.tables import Column, Value
 from adcgs.scene import detect_layout
+from adcgs.training import TrainingConfig
+from adcgs.training.overrides import apply, parse_assignments
 
 Row = dict[str, Value]
 Task = TypeVar("Task")
@@ -94,6 +99,17 @@ class Settings:
         return Path(self.capture).name
 
 
+class Parser(argparse.ArgumentParser):
+    """Of a benchmark's command line: a usage error is one line, as the commands' are, and --help has a docstring's."""
+
+    def __init__(self, description: str | None, prog: str | None = None) -> None:
+        super().__init__(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, which says the usage in several lines first."""
+        self.exit(EXIT_REFUSED, f"error: {' '.join(message.split())}; --help says what there is\n")
+
+
 class StepError(Exception):
     """A command ended with an error; the message is its last line."""
 
@@ -130,14 +146,18 @@ def minutes(text: str) -> float:
 
 
 def settings_of(args: argparse.Namespace) -> list[Settings]:
-    """One for each capture that was asked for."""
+    """One for each capture that was asked for.
+
+    Raises:
+        OptionError: among others for what adcgs-encode would refuse, before anything runs.
+    """
     captures = find_captures(args.captures, args.only)
     downscales = find_downscales(args.downscale, [c.name for c in captures])
     try:
         extra = tuple(shlex.split(args.extra_encode_args))
     except ValueError as error:
         raise OptionError("bad-option", f"--extra-encode-args {args.extra_encode_args}: {error}") from None
-    return [
+    found = [
         Settings(
             capture=str(capture.resolve()),
             minutes=None if args.iterations else args.minutes,
@@ -149,6 +169,13 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
         )
         for capture in captures
     ]
+    try:
+        for settings in found:
+            training_config(settings)
+    except OptionError as error:
+        given = f"--extra-encode-args {args.extra_encode_args}: " if extra else ""
+        raise OptionError(error.code, f"{given}{error}") from None
+    return found
 
 
 def find_captures(folder: Path, only: str | None) -> list[Path]:
@@ -224,7 +251,10 @@ def interruptible(program: Callable[[], None]) -> None:
 
 
 def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Callable[[Settings, Path], Row]) -> Row:
-    """A run's row: from an earlier run with the same settings, or measured; ``error`` says what went wrong."""
+    """A run's row: from an earlier run with the same settings, or measured; ``error`` says what went wrong.
+
+    ``commit`` is that of the code which measured it; None where it was not kept, or no git knew.
+    """
     stated = json.loads(json.dumps(asdict(settings)))
     if force or read_json(folder / "settings.json") != stated:
         shutil.rmtree(folder, ignore_errors=True)
@@ -233,10 +263,10 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
     earlier = read_json(folder / "result.json")
     if earlier is not None:
         print(f"{name}: results are there", file=sys.stderr)
-        return dict(earlier)
+        return {"commit": None, **earlier}
     print(f"{name}: started {time.strftime('%H:%M')}", file=sys.stderr)
     try:
-        row = measure(settings, folder)
+        row = {"commit": commit(), **measure(settings, folder)}
     except StepError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return {"scene": settings.scene, "error": str(error)}
@@ -251,16 +281,38 @@ def encode(settings: Settings, folder: Path) -> dict[str, Any]:
     report = read_json(folder / "encode.json")
     if report is not None:
         return dict(report)
+    options = encode_options(settings)
+    if (folder / "scene.adc.checkpoint").exists():
+        options = ["--resume", *without_preset(options)]
+    return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
+
+
+def encode_options(settings: Settings) -> list[str]:
+    """The run's options of adcgs-encode; what was asked for comes last and so prevails."""
     length = (
         ["--minutes", str(settings.minutes)]
         if settings.iterations is None
         else ["--iterations", str(settings.iterations)]
     )
-    given = list(settings.encode_args)
-    if (folder / "scene.adc.checkpoint").exists():
-        given = ["--resume", *without_preset(given)]
-    options = [*length, *size_of(settings), *threads_of(settings), *given]
-    return command("encode", settings.capture, "-o", folder / "scene.adc", *options, log=folder)
+    return [*length, *size_of(settings), *threads_of(settings), *settings.encode_args]
+
+
+def training_config(settings: Settings) -> TrainingConfig:
+    """How the run trains, as adcgs-encode reads its options; targets and cameras' colours are left out.
+
+    Raises:
+        OptionError: the command would refuse its options.
+    """
+    line = [settings.capture, "-o", "scene.adc", *encode_options(settings)]
+    try:  # without --help, which would print its text and end
+        given = encode_command.make_context("adcgs-encode", line, help_option_names=[]).params
+    except click.ClickException as error:
+        problem = f"{error.format_message().rstrip('.')}; adcgs-encode --help says what there is"
+        raise OptionError("bad-option", problem) from None
+    length = given["minutes"], given["iterations"]
+    amounts = given["rate_lambda"], given["max_anchors"], given["voxel"], given["seed"] or 0
+    base = configure(given["preset"] or "default", *length, *amounts)
+    return apply(base, parse_assignments(given["assignments"]))
 
 
 def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:
@@ -288,14 +340,40 @@ def threads_of(settings: Settings) -> list[str]:
     return ["--threads", str(settings.threads)]
 
 
-def describe(settings: Settings, jobs: int) -> str:
+@cache
+def commit() -> str | None:
+    """That of this program when it began, ``+changes`` where files differ from it; None where no git knows."""
+    here = Path(__file__).resolve()
+
+    def git(*words: str) -> str:
+        line = ["git", "--no-optional-locks", "-C", str(here.parent), *words]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # a copy without a history may lie in another repository
+        name, changes = git("rev-parse", "--short", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{name}+changes" if changes else name
+
+
+def _code_of(rows: Sequence[Mapping[str, Value]]) -> str:
+    """The commits that measured the rows, as far as they are known."""
+    known = sorted({str(row["commit"]) for row in rows if row.get("commit")})
+    if not known:
+        return ""
+    lost = any("commit" in row and row["commit"] is None for row in rows)
+    return f", code of commit {' and '.join(known)}{', of some runs not known' if lost else ''}"
+
+
+def describe(settings: Settings, jobs: int, rows: Sequence[Mapping[str, Value]]) -> str:
     """How the runs of a table were made."""
     length = f"{settings.iterations} steps" if settings.iterations else f"{settings.minutes:g} minutes"
     extra = f", `{shlex.join(settings.encode_args)}`" if settings.encode_args else ""
     return (
         f"{length} of training a run{extra}; {settings.threads} thread(s) a command, {jobs} run(s) at a time, "
-        f"{platform.machine()}, {os.cpu_count()} cores. Measured from the decoded file on held-out views. PSNR in dB; "
-        "'moving': over the pixels that change before a fixed camera."
+        f"{platform.machine()}, {os.cpu_count()} cores{_code_of(rows)}. Measured from the decoded file on "
+        "held-out views. PSNR in dB; 'moving': over the pixels that change before a fixed camera."
     )
 
 

@@ -29,6 +29,7 @@ from runs import (
     BYTES,
     MODEL_VIEWS,
     QUALITY,
+    Parser,
     Row,
     Settings,
     StepError,
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_options(parser, output="out/scenes", jobs=1)
     parser.add_argument("--minutes", type=minutes, default=10.0, help="training time per scene (10)")
     parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
@@ -150,8 +151,8 @@ def write_tables(rows: Sequence[Mapping[str, Value]], settings: Settings, output
     write_csv(output / "scenes.csv", rows, columns)
     good = [row for row in rows if not row.get("error")]
     text = [
-        f"{describe(settings, jobs)} 'Lost by coding': PSNR of the model in memory (with --weights int8 its networks "
-        f"have eight bits by then) less that of the file, over at most {MODEL_VIEWS} of the views. 'Largest "
+        f"{describe(settings, jobs, rows)} 'Lost by coding': PSNR of the model in memory (with --weights int8 its "
+        f"networks have eight bits by then) less that of the file, over at most {MODEL_VIEWS} of the views. 'Largest "
         f"jump': the largest change between two of {SMOOTH_INSTANTS} instants before a camera at rest, over the median "
         "of its neighbours' (1 is even motion).\n"
     ]

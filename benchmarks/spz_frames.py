@@ -9,7 +9,6 @@ Needs the package gsply (the extra ``spz``), a writer and reader of Niantic's SP
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import Scene
 from heldout import load_scene_of
-from runs import one_line
+from runs import Parser, one_line
 
 if TYPE_CHECKING:
     from adcgs.gaussians import Gaussians
@@ -117,7 +116,7 @@ def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("scene", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, help="CSV")

@@ -41,7 +41,7 @@ from adcgs.training.refinement import Significance
 from adcgs.training.rigidity import Rigidity
 from adcgs.training.shapes import haze_penalty, needle_penalty
 from heldout import write_csv
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
 from torch import Tensor
 
@@ -241,7 +241,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_threads(parser)
     parser.add_argument("--repeats", type=positive, default=21)
     parser.add_argument("--anchors", type=positive, default=5000)

@@ -5,20 +5,24 @@ PSNR is over training views, for the codecs and for the files alike. A rig gives
 bytes at one quality; a capture by one moving camera gives one video, its training frames in the order of time. All
 files must be of one capture and size.
 
-The constant quality (CRF) is the best whose bytes, the packets' alone without a container, fit in the file's.
+Bytes are exactly the file's. A constant quality (CRF) is a whole number, which hardly ever gives just those; so PSNR is
+read off between the two neighbours whose bytes, the packets' alone without a container, are more and fewer: linearly
+in the logarithm of bytes, as a BD-rate joins its points. Where even the best quality takes fewer bytes than the file,
+or even the worst more, nothing is read off: that quality stands in the table as measured, with its own bytes and a
+note.
 Pictures are 4:2:0 in 8 bits, as these codecs are used; one key frame a video. The encoders are PyAV's libsvtav1
 (preset 6) and libx265 (medium).
 """
 
 from __future__ import annotations
 
-import argparse
 import io
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ from adcgs.evaluation.pictures import Picture, to_uint8
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import Frame, Scene
 from heldout import load_scene_of
-from runs import one_line
+from runs import Parser, one_line
 
 MEASURED = 100  # most training views that are compared, evenly spread
 MIN_SIDE = 64  # of SVT-AV1's pictures
@@ -40,8 +44,13 @@ COLUMNS = [
     Column("bytes", "bytes", ",.0f"),
     Column("psnr_train", "PSNR on training views", ".2f"),
     Column("crf", "CRF"),
+    Column("bytes_better", "bytes at the first", ",.0f"),
+    Column("bytes_worse", "at the second", ",.0f"),
+    Column("note", "note"),
     Column("of", "in the bytes of"),
 ]
+ALL_SMALLER = "the best quality, in fewer bytes than the file"
+ALL_LARGER = "the worst quality, in more bytes than the file"
 
 
 @dataclass(frozen=True)
@@ -90,16 +99,47 @@ class Videos:
                     scores.append(psnr(_unit(decoded[: truth.shape[0], : truth.shape[1]]), _unit(truth)))
         return size, float(np.mean(scores))
 
-    def within(self, codec: Codec, budget: int) -> tuple[int, int, float]:
-        """The best quality in ``budget`` bytes, or the worst there is: (CRF, bytes, PSNR)."""
-        low, high = codec.crf
-        while low < high:
-            middle = (low + high) // 2
-            if self.at(codec, middle)[0] <= budget:
-                high = middle
-            else:
-                low = middle + 1
-        return (low, *self.at(codec, low))
+
+def in_bytes(at: Callable[[int], tuple[int, float]], best: int, worst: int, budget: int) -> dict[str, Value]:
+    """What a codec reaches in exactly ``budget`` bytes, as columns of the table.
+
+    Args:
+        at: bytes and PSNR at a quality.
+        best: the lowest CRF. worst: the highest.
+    """
+    crf = _best_within(at, best, worst, budget)
+    size, quality = at(crf)
+    measured: dict[str, Value] = {"bytes": size, "psnr_train": quality, "crf": crf}
+    if size > budget:
+        return measured | {"note": ALL_LARGER}
+    if size == budget:
+        return measured
+    if crf == best:
+        return measured | {"note": ALL_SMALLER}
+    larger, better = at(crf - 1)
+    share = math.log(budget / size) / math.log(larger / size)
+    return {
+        "bytes": budget,
+        "psnr_train": quality + share * (better - quality),
+        "crf": f"{crf - 1}-{crf}",
+        "bytes_better": larger,
+        "bytes_worse": size,
+    }
+
+
+def _best_within(at: Callable[[int], tuple[int, float]], best: int, worst: int, budget: int) -> int:
+    """A CRF that fits in the budget while the one before does not; the worst where none fits.
+
+    Bytes need not fall with every step of the CRF: these two were measured, whatever the others take.
+    """
+    low, high = best, worst
+    while low < high:
+        middle = (low + high) // 2
+        if at(middle)[0] <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def encode(pictures: Sequence[Picture], codec: Codec, crf: int, rate: int) -> tuple[int, bytes]:
@@ -158,7 +198,7 @@ def ours(file: Path, scene: Scene) -> float:
 
 
 def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
-    """Rows of the files, and of each codec in the bytes of each file."""
+    """Rows of the files, and of each codec in exactly the bytes of each file."""
     scene = load_scene_of(files, capture)
     rows: list[dict[str, Value]] = []
     for file in files:
@@ -167,22 +207,23 @@ def compare(capture: Path, files: Sequence[Path]) -> list[dict[str, Value]]:
     videos = Videos(scene)
     for codec in CODECS:
         for file in files:
-            crf, size, quality = videos.within(codec, file.stat().st_size)
-            print(f"{scene.root.name}: {codec.title} {quality:.2f} dB in {size} bytes, CRF {crf}", file=sys.stderr)
-            rows.append({"method": codec.title, "bytes": size, "psnr_train": quality, "crf": crf, "of": str(file)})
+            found = in_bytes(partial(videos.at, codec), *codec.crf, file.stat().st_size)
+            reached = f"{found['psnr_train']:.2f} dB in {found['bytes']} bytes, CRF {found['crf']}"
+            print(f"{scene.root.name}: {codec.title} {reached}", file=sys.stderr)
+            rows.append({"method": codec.title, **found, "of": str(file)})
     return [{"scene": scene.root.name, **row} for row in rows]
 
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("scene", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
     os.environ.setdefault("SVT_LOG", "1")  # errors alone
     rows = compare(options.scene, options.files)
-    print(markdown(rows, COLUMNS))
+    print(markdown(rows, [c for c in COLUMNS if any(row.get(c.key) is not None for row in rows)]))
     if options.output:
         write_csv(options.output, rows, COLUMNS)
 

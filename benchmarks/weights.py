@@ -6,7 +6,6 @@ everything else alike, and each is decoded and compared on held-out views.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from adcgs.model import network_shapes
 from adcgs.scene import load_scene
 from adcgs.training.rounding import round_networks
 from heldout import heldout_psnr, write_csv
-from runs import one_line, positive
+from runs import Parser, one_line, positive
 
 KINDS = ("fp32", "fp16", "int8")
 
@@ -48,7 +47,7 @@ def require_fp32(file: Path) -> None:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("file", type=Path, help="made with --weights fp32, the default")
     parser.add_argument("scene", type=Path)
     parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")

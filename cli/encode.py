@@ -170,7 +170,7 @@ def main(
         stored_config(stored, load_checkpoint(stored)[1])  # before the capture is read, which may take minutes
     fields, behind = parse_assignments(assignments), parse_background(background)
     target_bytes = None if target_size is None else parse_size(target_size)
-    base = _configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, voxel, seed or 0)
+    base = configure(preset or "default", minutes, iterations, rate_lambda, max_anchors, voxel, seed or 0)
     config = apply(base, fields)
     config = replace(
         config,
@@ -239,7 +239,7 @@ def _check_output(output: Path) -> None:
         raise OptionError("bad-output", problem) from error
 
 
-def _configure(
+def configure(
     name: str,
     minutes: float | None,
     iterations: int | None,
@@ -248,6 +248,7 @@ def _configure(
     voxel: float | None,
     seed: int,
 ) -> TrainingConfig:
+    """The preset of that name, with what options of their own say."""
     from adcgs.training import preset
 
     if minutes is not None and iterations is not None:

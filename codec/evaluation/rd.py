@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import OptionError
 
+LEGEND_COLUMNS = 2
 Curve = Sequence[tuple[float, float]]  # (rate in any one unit, quality in dB)
 
 
@@ -43,7 +44,8 @@ def _sorted_curve(curve: Curve, which: str) -> tuple[NDArray[np.float64], NDArra
     """Log rates and qualities, both strictly rising."""
     points = np.array(sorted(curve), dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
-        raise OptionError("bad-curve", f"the {which} curve has {len(curve)} points; give two or more")
+        count = "1 point" if len(curve) == 1 else f"{len(curve)} points"
+        raise OptionError("bad-curve", f"the {which} curve has {count}; give two or more")
     if not np.isfinite(points).all() or points[0, 0] <= 0:
         raise OptionError("bad-curve", f"the {which} curve holds a rate that is not positive, or no number")
     if (np.diff(points, axis=0) <= 0).any():
@@ -76,7 +78,8 @@ def plot_rd(
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    lines = math.ceil(len(curves) / LEGEND_COLUMNS)
+    figure = Figure(figsize=(5.2, 3.8 + 0.2 * lines), layout="constrained")
     axes = figure.add_subplot()
     for (name, curve), marker in zip(curves.items(), "osD^vP*Xph" * (1 + len(curves) // 10), strict=False):
         points = sorted(curve)
@@ -89,7 +92,8 @@ def plot_rd(
     axes.tick_params(axis="x", which="minor", labelsize=7, rotation=45)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.grid(True, which="both", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    # Below the axes: inside it hid points, even where matplotlib thought it best.
+    figure.legend(frameon=False, fontsize=8, ncols=LEGEND_COLUMNS, loc="outside lower center")
     figure.savefig(path, dpi=150)
 
 

@@ -76,6 +76,33 @@ def test_no_search_is_a_row_only_where_a_run_searches(
     assert applies(iterations=None, minutes=5.0)
 
 
+@pytest.mark.parametrize(
+    ("extra", "there"),
+    [
+        ("", True),
+        ("--set missing_anchors=0", False),
+        ("--set missing_anchors=1", True),
+        ("--set missing_after=1949", True),  # 0.65 of 3000 steps, refine_until, are 1950
+        ("--set missing_after=1950", False),
+        ("--set missing_after=5000", False),
+        ("--set missing_at=0.64", True),
+        ("--set missing_after=100 --set refine_until=0.3", True),
+        ("--set refine_until=0.3", False),
+        ("--set freeze_positions_at=0.3", False),
+        ("--set model.coarse=false", False),
+        ("--set model.coarse_opacity=off", False),
+        ("--iterations 1000", False),  # it comes after the benchmark's own, and so it counts
+        ("--preset best", True),
+    ],
+)
+def test_no_search_is_judged_by_the_configuration_that_runs_have(
+    ablation: ModuleType, balls: Path, extra: str, there: bool
+) -> None:
+    [variant] = [row for row in ablation.ROWS if row.name == "no-search"]
+    settings = ablation.Settings(str(balls), None, 3000, 1.0, 1, tuple(extra.split()), False)
+    assert ablation._applies(variant, settings) == there
+
+
 def test_differences_are_to_the_full_method_of_the_same_scene_and_seed(ablation: ModuleType) -> None:
     rows = [
         row("a", "full", 0, 30.0), row("a", "full", 1, 31.0), row("b", "full", 0, 20.0),
@@ -112,6 +139,7 @@ def test_runs_are_kept_and_tables_written(
         return {"psnr": 30.0 - len(ran) % 2, "bytes": 1000, "fps": 5.0}
 
     monkeypatch.setattr(ablation, "encode_and_score", measured)
+    monkeypatch.setattr("runs.commit", lambda: "1234567")
     options = ["--rows", "full,one-chunk,no-movers", "--seeds", "2", "--all-seeds", "--jobs", "1"]
     monkeypatch.setattr("sys.argv", ["ablation.py", str(tmp_path), *options, "-o", str(tmp_path / "out")])
     for _ in range(2):  # the second time everything is there
@@ -119,5 +147,7 @@ def test_runs_are_kept_and_tables_written(
     assert sorted(ran) == sorted(
         [("--seed", "0"), ("--seed", "1"), ("--set", "chunks=1", "--seed", "0"), ("--set", "chunks=1", "--seed", "1")]
     )
-    assert "f_g in one chunk" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "f_g in one chunk" in shown
+    assert "cores, code of commit 1234567. Measured" in shown
     assert len((tmp_path / "out" / "ablation.csv").read_text().splitlines()) == 5

@@ -64,6 +64,26 @@ def test_curves_that_mean_nothing_are_refused(curve: Points, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+def test_the_legend_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """A curve passes through every corner and the middle, so that no place inside the axes is free."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    corners = [(x, y) for x in (100.0, 200.0, 400.0) for y in (20.0, 30.0, 40.0)]
+    plot_rd(tmp_path / "rd.png", {f"the curve with the name {k}": corners for k in range(count)}, title="crowded")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (legend,) = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    words, inside = legend.get_window_extent(), figure.axes[0].get_tightbbox()
+    assert len(legend.get_texts()) == count
+    assert not words.overlaps(inside)
+    assert figure.bbox.x0 <= words.x0 < words.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= words.y0 < words.y1 <= figure.bbox.y1
+
+
 def test_the_plot_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     plot_rd(tmp_path / "rd.png", {"anchor": ANCHOR, "test": TEST})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -167,6 +169,68 @@ def test_results_are_reused_only_with_the_same_settings(scenes: ModuleType, comm
     commands.ran.clear()
     scenes.run_scene(settings(scenes, minutes=2.0), tmp_path, True)
     assert commands.ran[0] == "encode"
+
+
+def test_tables_name_the_commits_that_measured_their_runs(
+    scenes: ModuleType, runs: ModuleType, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def head(*rows: Any) -> str:
+        scenes.write_tables(rows, settings(scenes), tmp_path, 1)
+        return (tmp_path / "scenes.md").read_text().splitlines()[0]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(runs, "commit", lambda: "1234567")
+    first = scenes.run_scene(settings(scenes), tmp_path, False)
+    monkeypatch.setattr(runs, "commit", lambda: "89abcde+changes")
+    kept = scenes.run_scene(settings(scenes), tmp_path, False)
+    other = scenes.run_scene(settings(scenes, capture="captures/hall"), tmp_path, False)
+    assert "cores, code of commit 1234567. Measured" in head(first)
+    assert "cores, code of commit 1234567. Measured" in head(kept), "another commit reads what this one measured"
+    assert "cores, code of commit 1234567 and 89abcde+changes. Measured" in head(kept, other)
+    result = tmp_path / "room" / "result.json"
+    result.write_text(json.dumps({key: value for key, value in first.items() if key != "commit"}))
+    older = scenes.run_scene(settings(scenes), tmp_path, False)
+    assert "code of commit 89abcde+changes, of some runs not known. Measured" in head(older, other)
+    assert "commit" not in head(older)
+
+
+def test_the_commit_is_that_of_the_benchmarks_repository(
+    runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("there is no git")
+
+    def ask(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
+        line = [git, "-C", str(tmp_path), *who, *words]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+    def found() -> str | None:
+        runs.commit.cache_clear()
+        return runs.commit()  # type: ignore[no-any-return]
+
+    program = tmp_path / "benchmarks" / "runs.py"
+    program.parent.mkdir()
+    program.write_text("one")
+    monkeypatch.setattr(runs, "__file__", str(program))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)  # as a hook has them
+    assert found() is None, "no repository"
+    ask("init")
+    ask("commit", "--allow-empty", "-m", "somebody else's")
+    assert found() is None, "a repository that does not hold it"
+    ask("add", ".")
+    ask("commit", "-m", "ours")
+    name = ask("rev-parse", "--short", "HEAD")
+    assert found() == name
+    (tmp_path / "out").write_text("results are no change")
+    assert found() == name
+    program.write_text("two")
+    assert found() == f"{name}+changes"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert found() is None, "no git"
+    runs.commit.cache_clear()
 
 
 def test_after_a_failure_the_training_is_not_repeated(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
