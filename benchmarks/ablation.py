@@ -109,6 +109,7 @@ SWITCHES = (
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
     Variant("haze", "primitives as large as they like", ("haze=0",)),
     Variant("wide-blur", "splats blurred by 0.3 px^2, as gsplat does", ("blur=0.3",)),
+    Variant("view-colors", "colours depend on the view", ("view_colors=true",)),
     Variant("no-cuts", "training does not prepare for cut files", ("chunk_dropout=0",)),
     Variant("int8", "networks in 8 bits, rounded before the end of training", options=("--weights", "int8")),
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),

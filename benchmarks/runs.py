@@ -53,6 +53,7 @@ QUALITY = [
     Column("st_lpips", "ST-LPIPS", ".4f"),
     Column("psnr_model", "PSNR in memory", ".2f"),
     Column("psnr_loss", "lost by coding", ".3f"),
+    Column("psnr_rounding", "lost by rounding", ".2f"),
     Column("fps", "fps", ".1f"),
 ]
 BYTES = [
@@ -414,6 +415,8 @@ def make_row(
     if report.get("psnr_model") is not None:
         same = [scores["views"][i]["psnr"] for i in evenly(len(scores["views"]), MODEL_VIEWS)]
         row["psnr_loss"] = report["psnr_model"] - sum(same) / len(same)
+    if report.get("psnr_model") is not None and report.get("psnr_unrounded") is not None:
+        row["psnr_rounding"] = report["psnr_unrounded"] - report["psnr_model"]
     return row
 
 

@@ -152,7 +152,8 @@ def write_tables(rows: Sequence[Mapping[str, Value]], settings: Settings, output
     good = [row for row in rows if not row.get("error")]
     text = [
         f"{describe(settings, jobs, rows)} 'Lost by coding': PSNR of the model in memory (with --weights int8 its "
-        f"networks have eight bits by then) less that of the file, over at most {MODEL_VIEWS} of the views. 'Largest "
+        f"networks have eight bits by then) less that of the file, over at most {MODEL_VIEWS} of the views; 'lost by "
+        "rounding': PSNR with the attributes as they are trained less that with rounded ones, over the same. 'Largest "
         f"jump': the largest change between two of {SMOOTH_INSTANTS} instants before a camera at rest, over the median "
         "of its neighbours' (1 is even motion).\n"
     ]

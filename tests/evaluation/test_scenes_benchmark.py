@@ -74,7 +74,7 @@ class Commands:
 
     def encode(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
         Path(options[options.index("-o") + 1]).write_bytes(b"file")
-        return {"minutes": 1.5, "iterations": 70, "psnr_model": 32.5}
+        return {"minutes": 1.5, "iterations": 70, "psnr_model": 32.5, "psnr_unrounded": 32.6}
 
     def inspect(self, options: list[str], cwd: Path | None) -> dict[str, Any]:
         return {"anchors": 10, "components": COMPONENTS}
@@ -139,6 +139,7 @@ def test_a_scene_gives_a_row_pictures_and_tables(scenes: ModuleType, commands: C
     assert commands.ran == ["encode", "inspect", "eval", "decode", "smooth"]
     assert row["size"] == "30x20"
     assert row["psnr_loss"] == pytest.approx(32.5 - 32.0)
+    assert row["psnr_rounding"] == pytest.approx(32.6 - 32.5)
     assert row["psnr_frames"] == 100
     files = {p.name for p in (tmp_path / "room").iterdir()}
     assert {"scene.adc", "result.json", "view_0.jpg", "slice.jpg", "smooth.jpg"} <= files
