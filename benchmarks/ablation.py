@@ -6,8 +6,9 @@ method with one thing changed, where that can matter: a row for fixed cameras is
 no-search of runs that do not look for what is missing, as they are configured, or are over or learn no new anchors
 before they would.
 Each is a switch of the configuration (``adcgs-encode --set``); none is code of its own. A row is encoded, decoded and
-evaluated on held-out views for every scene and seed; rows that come out within half a decibel of the full method
-are run with all seeds, the others, whose sign is clear, with the first alone.
+evaluated on held-out views for every scene and seed (test views; `--split val` takes those by which to choose, of
+captures that have some); rows that come out within half a decibel of the full method are run with all seeds, the
+others, whose sign is clear, with the first alone.
 
 OUTPUT gets ablation.csv (every run), ablation.md (means over seeds, differences to the full method on the same scene
 and seed) and a folder per run. It can be stopped and started again at any time: what is there with the same settings
@@ -34,6 +35,7 @@ from typing import Any, Literal
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
+from adcgs.scene.detect import read_capture
 from adcgs.training.missing import LEAST_MINUTES
 from per_primitive import frame_rates
 from runs import (
@@ -152,6 +154,8 @@ def main() -> None:
     if unknown or "full" not in {row.name for row in wanted}:
         names = ", ".join(row.name for row in ROWS)
         raise OptionError("bad-option", f"--rows {args.rows}: give full and any others of {names}")
+    for settings in scenes:
+        _require_views(settings)
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -183,11 +187,20 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=minutes, help="train for so long instead")
     parser.add_argument("--seeds", type=positive, default=3, help="runs of a row (3)")
     parser.add_argument("--all-seeds", action="store_true", help="of every row, not of the close ones alone")
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="measured views; choose by val (test)")
     parser.add_argument("--rows", help="names of rows, separated by commas; all of them otherwise")
     args = parser.parse_args()
     if args.minutes is not None:
         args.iterations = None
     return args
+
+
+def _require_views(settings: Settings) -> None:
+    """Raises OptionError ``no-views`` for a capture without the views that are to be measured, before it trains."""
+    root = Path(settings.capture)
+    shots = read_capture(root, detect_layout(root), settings.downscale, None, None).shots
+    if not any(shot.split == settings.split for shot in shots):
+        raise OptionError("no-views", f"--split {settings.split}: {settings.scene} has no such views; leave it out")
 
 
 def _applies(variant: Variant, settings: Settings) -> bool:

@@ -93,6 +93,7 @@ class Settings:
     threads: int
     encode_args: tuple[str, ...]
     st_lpips: bool
+    split: str = "test"  # of the views that are measured
 
     @property
     def scene(self) -> str:
@@ -167,6 +168,7 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
             threads=args.threads or max(1, (os.cpu_count() or 1) // args.jobs),
             encode_args=extra,
             st_lpips=args.st_lpips,
+            split=getattr(args, "split", "test"),
         )
         for capture in captures
     ]
@@ -257,7 +259,8 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
     ``commit`` is that of the code which measured it; None where it was not kept, or no git knew.
     """
     stated = json.loads(json.dumps(asdict(settings)))
-    if force or read_json(folder / "settings.json") != stated:
+    earlier = read_json(folder / "settings.json")
+    if force or earlier is None or {"split": "test", **earlier} != stated:  # older results are of test views
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(stated, indent=1), encoding="utf-8")
@@ -318,7 +321,7 @@ def training_config(settings: Settings) -> TrainingConfig:
 
 def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:
     """adcgs-eval's report on a file of the capture."""
-    extra = ["--st-lpips"] if settings.st_lpips else []
+    extra = [*(["--st-lpips"] if settings.st_lpips else []), "--split", settings.split]
     size = size_of(settings)
     return command("eval", file, settings.capture, *size, *threads_of(settings), *extra, *options, log=folder)
 
@@ -374,7 +377,7 @@ def describe(settings: Settings, jobs: int, rows: Sequence[Mapping[str, Value]])
     return (
         f"{length} of training a run{extra}; {settings.threads} thread(s) a command, {jobs} run(s) at a time, "
         f"{platform.machine()}, {os.cpu_count()} cores{_code_of(rows)}. Measured from the decoded file on "
-        "held-out views. PSNR in dB; 'moving': over the pixels that change before a fixed camera."
+        f"held-out views ({settings.split}). PSNR in dB; 'moving': over the pixels that change before a fixed camera."
     )
 
 
@@ -412,7 +415,7 @@ def make_row(
         "bits_per_coefficient": bits_per_coefficient(sizes),
         **{key: report.get(key) for key in ("minutes", "iterations", "psnr_model")},
     }
-    if report.get("psnr_model") is not None:
+    if report.get("psnr_model") is not None and scores["split"] == "test":  # which the encoder measures
         same = [scores["views"][i]["psnr"] for i in evenly(len(scores["views"]), MODEL_VIEWS)]
         row["psnr_loss"] = report["psnr_model"] - sum(same) / len(same)
     if report.get("psnr_model") is not None and report.get("psnr_unrounded") is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from adcgs.errors import OptionError
 from adcgs.scene import load_scene
 from adcgs.training import Trainer, TrainingConfig
 from adcgs.training.overrides import apply, parse_assignments
+
+from ..captures import write_dnerf, write_rig
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -130,8 +134,7 @@ def test_only_close_rows_need_more_seeds(ablation: ModuleType) -> None:
 def test_runs_are_kept_and_tables_written(
     ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "room").mkdir()
-    (tmp_path / "room" / "transforms_train.json").write_text("{}")
+    write_dnerf(tmp_path / "room", train=3, test=1)
     ran = []
 
     def measured(settings: Any, folder: Path) -> dict[str, Any]:
@@ -149,5 +152,51 @@ def test_runs_are_kept_and_tables_written(
     )
     shown = capsys.readouterr().out
     assert "f_g in one chunk" in shown
+    assert "on held-out views (test)" in shown
     assert "cores, code of commit 1234567. Measured" in shown
     assert len((tmp_path / "out" / "ablation.csv").read_text().splitlines()) == 5
+
+
+def test_validation_views_are_measured_if_asked_for(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are other settings: what was measured on test views is not taken for it, older results are of test views."""
+    runs = importlib.import_module("runs")
+    write_dnerf(tmp_path / "room", train=3, test=1)
+    asked = []
+
+    def command(name: str, *options: object, log: Path) -> dict[str, Any]:
+        asked.append((name, "val" if "val" in options else "test" if "test" in options else ""))
+        return {"psnr": 30.0}
+
+    def measured(settings: Any, folder: Path) -> dict[str, Any]:
+        return {**runs.score(settings, folder, folder / "scene.adc"), "bytes": 1000}
+
+    monkeypatch.setattr(runs, "command", command)
+    monkeypatch.setattr(ablation, "encode_and_score", measured)
+    line = ["ablation.py", str(tmp_path), "--rows", "full", "--seeds", "1", "-o", str(tmp_path / "out")]
+    for options in ([], ["--split", "val"], ["--split", "val"]):
+        monkeypatch.setattr("sys.argv", [*line, *options])
+        ablation.main()
+    assert asked == [("eval", "test"), ("eval", "val")]
+
+    stated = tmp_path / "out" / "room" / "full" / "0" / "settings.json"
+    settings = json.loads(stated.read_text())
+    del settings["split"]
+    stated.write_text(json.dumps(settings))
+    monkeypatch.setattr("sys.argv", line)
+    ablation.main()
+    assert len(asked) == 2
+
+
+def test_a_capture_without_the_views_is_refused_before_anything_runs(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rig").mkdir()
+    rig = write_rig(tmp_path / "rig")
+    monkeypatch.setattr("sys.argv", ["ablation.py", str(rig), "--split", "val", "-o", str(tmp_path / "out")])
+    monkeypatch.setattr(ablation, "encode_and_score", lambda *_: pytest.fail("it trains"))
+    with pytest.raises(OptionError, match="rig has no such views") as error:
+        ablation.main()
+    assert error.value.code == "no-views"
+    assert not (tmp_path / "out").exists()
