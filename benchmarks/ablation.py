@@ -196,11 +196,14 @@ def _parse() -> argparse.Namespace:
 
 
 def _require_views(settings: Settings) -> None:
-    """Raises OptionError ``no-views`` for a capture without the views that are to be measured, before it trains."""
+    """Raises OptionError ``no-views`` for a capture without views to choose by, before anything trains."""
+    if settings.split == "test":  # which are the validation views of a capture that has no others
+        return
     root = Path(settings.capture)
-    shots = read_capture(root, detect_layout(root), settings.downscale, None, None).shots
-    if not any(shot.split == settings.split for shot in shots):
-        raise OptionError("no-views", f"--split {settings.split}: {settings.scene} has no such views; leave it out")
+    there = {shot.split for shot in read_capture(root, detect_layout(root), settings.downscale, None, None).shots}
+    if not {"val", "test"} <= there:
+        lacks = "no such views" if "val" not in there else "none besides those that are reported"
+        raise OptionError("no-views", f"--split {settings.split}: {settings.scene} has {lacks}; leave it out")
 
 
 def _applies(variant: Variant, settings: Settings) -> bool:

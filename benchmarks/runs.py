@@ -77,7 +77,7 @@ SECTIONS = {
     "f_g": ("f_g",),
     "sigma": ("sigma",),
     "color": ("color",),
-    "networks": ("networks", "entropy"),
+    "networks": ("networks", "entropy", "view_colors"),
 }
 MODEL_VIEWS = 20  # adcgs-encode measures its model in memory on at most so many, evenly spread
 
@@ -259,9 +259,11 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
     ``commit`` is that of the code which measured it; None where it was not kept, or no git knew.
     """
     stated = json.loads(json.dumps(asdict(settings)))
-    earlier = read_json(folder / "settings.json")
-    if force or earlier is None or {"split": "test", **earlier} != stated:  # older results are of test views
+    earlier = {"split": "test", **(read_json(folder / "settings.json") or {})}  # older results are of test views
+    if force or {**earlier, "split": settings.split} != stated:
         shutil.rmtree(folder, ignore_errors=True)
+    elif earlier != stated:  # the training stands, other views are measured
+        (folder / "result.json").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(stated, indent=1), encoding="utf-8")
     earlier = read_json(folder / "result.json")
@@ -331,7 +333,7 @@ def encode_and_score(settings: Settings, folder: Path) -> Row:
     report = encode(settings, folder)
     file = folder / "scene.adc"
     sizes = command("inspect", file, log=folder)
-    return make_row(settings.scene, report, sizes, score(settings, folder, file))
+    return make_row(settings.scene, report, sizes, score(settings, folder, file), settings.split)
 
 
 def size_of(settings: Settings) -> list[str]:
@@ -401,9 +403,14 @@ def command(verb: str, *arguments: object, log: Path, cwd: Path | None = None, n
 
 
 def make_row(
-    name: str, report: Mapping[str, Any], sizes: Mapping[str, Any], scores: Mapping[str, Any]
+    name: str, report: Mapping[str, Any], sizes: Mapping[str, Any], scores: Mapping[str, Any], split: str = "test"
 ) -> dict[str, Value]:
-    """A table row from the commands' reports."""
+    """A table row from the commands' reports.
+
+    Args:
+        split: of the views that were asked for. The encoder measures its model on "test" alone (as which a capture
+            without test views counts its validation views); beside others its numbers would mean something else.
+    """
     row: dict[str, Value] = {
         "scene": name,
         "size": f"{scores['width']}x{scores['height']}",
@@ -413,9 +420,12 @@ def make_row(
         **component_bytes(sizes["components"]),
         "anchors": sizes["anchors"],
         "bits_per_coefficient": bits_per_coefficient(sizes),
-        **{key: report.get(key) for key in ("minutes", "iterations", "psnr_model")},
+        **{key: report.get(key) for key in ("minutes", "iterations")},
     }
-    if report.get("psnr_model") is not None and scores["split"] == "test":  # which the encoder measures
+    if split != "test":
+        return row
+    row["psnr_model"] = report.get("psnr_model")
+    if report.get("psnr_model") is not None:
         same = [scores["views"][i]["psnr"] for i in evenly(len(scores["views"]), MODEL_VIEWS)]
         row["psnr_loss"] = report["psnr_model"] - sum(same) / len(same)
     if report.get("psnr_model") is not None and report.get("psnr_unrounded") is not None:

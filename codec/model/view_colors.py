@@ -36,6 +36,13 @@ class ViewColors(nn.Module):
             module.layer.bias.copy_(bias)
         return module
 
+    @torch.no_grad()
+    def round(self) -> None:
+        """Make weights what a file holds, half floats, and keep them within those."""
+        largest = torch.finfo(torch.float16).max
+        for part in (self.layer.weight, self.layer.bias):
+            part.copy_(part.clamp(-largest, largest).half())
+
     def seen_from(self, camera: Camera, gaussians: Gaussians, f_v: Tensor) -> Gaussians:
         """The primitives in the colours that a camera sees, none of them below zero.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from ..bitstream import KINDS, Kind, pack_arrays, pack_cameras
+from ..bitstream.view_colors import SLOPES
 from ..entropy import MultiDimensionEntropyModel
 from ..errors import OptionError
 from ..features import Features
@@ -55,7 +56,8 @@ def least_bytes(config: TrainingConfig, scene: Scene, weights: Kind) -> int:
     model = AnchorModel(config.model, torch.zeros(0, 3), _no_features(config.model), generator=generator)
     networks = pack_arrays({name: array.numpy() for name, array in model.network_arrays().items()}, weights)
     entropy = MultiDimensionEntropyModel(entropy_config(config)).seal(weight_bits=_SPARSE_BITS).to_bytes()
-    return len(networks) + len(entropy) + len(pack_cameras(camera_views(scene), scene.frame_count)) + _FRAME
+    slopes = 2 * SLOPES * (config.model.reference_dim + 1) if config.view_colors else 0
+    return len(networks) + slopes + len(entropy) + len(pack_cameras(camera_views(scene), scene.frame_count)) + _FRAME
 
 
 def _no_features(model: ModelConfig) -> Features:

@@ -171,6 +171,8 @@ class Trainer:
             self._seal()
         if self._settles_at(1.0):
             settle_networks(self)
+        if self.model.view_colors is not None:
+            self.model.view_colors.round()
         if self.steering is not None and not self.adjusted:
             self.adjusted = True
             with self._naming_what_is_not_finite():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from adcgs import Camera
 from adcgs.bitstream import pack_container, pack_view_colors, unpack_view_colors
 from adcgs.decode import open_scene
 from adcgs.inspect import inspect_file
@@ -82,6 +83,20 @@ def test_the_reference_decoder_shows_the_same(file: Path) -> None:
     for view, its in list(zip(ours.views, theirs.views, strict=True))[-3:]:
         picture = ours.render(view.camera, view.time).numpy()
         np.testing.assert_allclose(picture, reference.render(theirs, its.camera, its.time), atol=2e-3)
+
+
+def test_the_reference_decoder_turns_the_camera_the_same_way(file: Path) -> None:
+    """By colours alone, before a camera whose rotation is not its own inverse."""
+    ours, theirs = open_scene(file), reference.decode(file.read_bytes())
+    q = np.array([0.5, 0.6, -0.4, 0.3])
+    rotation = reference.rotation_matrix(q / np.linalg.norm(q))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, [0.3, -0.2, 2.0]
+    camera = Camera(16, 12, 18.0, 18.0, 8.0, 6.0, pose)
+    mine = ours.model.seen_from(camera, ours.gaussians_at(0.4), ours.model.features)
+    its = reference.Camera(16, 12, 18.0, 18.0, 8.0, 6.0, rotation, pose[:3, 3])
+    seen = reference.seen_from(theirs, reference.primitives_at(theirs, 0.4), its)
+    np.testing.assert_allclose(mine.colors.numpy(), seen.colors, atol=1e-4)
 
 
 def test_inspect_counts_it_among_the_networks(file: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,6 +170,8 @@ def test_validation_views_are_measured_if_asked_for(
         return {"psnr": 30.0}
 
     def measured(settings: Any, folder: Path) -> dict[str, Any]:
+        if settings.split == "test":
+            (folder / "trained").touch()
         return {**runs.score(settings, folder, folder / "scene.adc"), "bytes": 1000}
 
     monkeypatch.setattr(runs, "command", command)
@@ -179,6 +181,7 @@ def test_validation_views_are_measured_if_asked_for(
         monkeypatch.setattr("sys.argv", [*line, *options])
         ablation.main()
     assert asked == [("eval", "test"), ("eval", "val")]
+    assert (tmp_path / "out" / "room" / "full" / "0" / "trained").exists(), "the training stands"
 
     stated = tmp_path / "out" / "room" / "full" / "0" / "settings.json"
     settings = json.loads(stated.read_text())
@@ -189,14 +192,38 @@ def test_validation_views_are_measured_if_asked_for(
     assert len(asked) == 2
 
 
-def test_a_capture_without_the_views_is_refused_before_anything_runs(
-    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("only", ["none", "val"])
+def test_a_capture_without_views_to_choose_by_is_refused_before_anything_runs(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: str
 ) -> None:
+    """Validation views that are reported for want of others, as HyperNeRF's, are none to choose by."""
     (tmp_path / "rig").mkdir()
     rig = write_rig(tmp_path / "rig")
+    if only == "val":
+        shots = [SimpleNamespace(split=split) for split in ("train", "val")]
+        monkeypatch.setattr(ablation, "read_capture", lambda *_: SimpleNamespace(shots=shots))
     monkeypatch.setattr("sys.argv", ["ablation.py", str(rig), "--split", "val", "-o", str(tmp_path / "out")])
     monkeypatch.setattr(ablation, "encode_and_score", lambda *_: pytest.fail("it trains"))
-    with pytest.raises(OptionError, match="rig has no such views") as error:
+    with pytest.raises(OptionError, match=r"rig has (no such views|none besides)") as error:
         ablation.main()
     assert error.value.code == "no-views"
     assert not (tmp_path / "out").exists()
+
+
+def test_test_views_are_those_of_any_capture(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A capture without test views reports its validation views, and every number that others have."""
+    runs = importlib.import_module("runs")
+    (tmp_path / "rig").mkdir()
+    settings = ablation.Settings(str(write_rig(tmp_path / "rig")), None, 1000, 1.0, 1, (), False)
+    monkeypatch.setattr(ablation, "read_capture", lambda *_: SimpleNamespace(shots=[SimpleNamespace(split="val")]))
+    ablation._require_views(settings)
+    report = {"minutes": 1.0, "iterations": 10, "psnr_model": 30.5, "psnr_unrounded": 30.75}
+    scores = {"width": 8, "height": 8, "split": "val", "views": [{"psnr": 30.0}], "mean": {"psnr": 30.0}, "bytes": 9}
+    sizes = {"anchors": 1, "components": [], "config": {}}
+    monkeypatch.setattr(runs, "bits_per_coefficient", lambda _: 1.0)
+    row = runs.make_row("a", report, sizes, scores)
+    assert (row["psnr_model"], row["psnr_loss"], row["psnr_rounding"]) == (30.5, 0.5, 0.25)
+    row = runs.make_row("a", report, sizes, scores, "val")
+    assert not {"psnr_model", "psnr_loss", "psnr_rounding"} & set(row), "those are of the test views"
