@@ -118,7 +118,8 @@ class Request:
 
     Attributes:
         statistics: running mean and deviation of each attribute.
-        noisy: the components that get noise.
+        noisy: the components whose values get noise.
+        smooth: whether the gradient of the bits is that of noisy values, of all components.
         gathered: further gradients of step factors, (N, 1) by component.
         adaptive: whether there are step factors at all.
         counting: whether bits are counted; their gradient is there in any case.
@@ -127,6 +128,7 @@ class Request:
     plan: Plan
     statistics: dict[str, tuple[Tensor, Tensor]]
     noisy: tuple[str, ...]
+    smooth: bool
     gathered: dict[str, Tensor]
     adaptive: bool
     counting: bool
@@ -171,8 +173,8 @@ class _Chain(torch.autograd.Function):
         found, count = request.plan, len(eta)
         inputs, log_q, weights = tensors[:_INPUTS], tensors[_INPUTS : 2 * _INPUTS], tensors[2 * _INPUTS :]
         components = found.components.copy()
-        components[:, chain_kernels.NOISY] = [name in request.noisy for name in found.names]
-        if request.noisy:  # torch's generator, so that runs repeat
+        components[:, chain_kernels.NOISY] = [request.smooth + (name in request.noisy) for name in found.names]
+        if request.smooth:  # torch's generator, so that runs repeat
             components[:, chain_kernels.SEED] = torch.randint(0, 1 << 32, (len(found.names),)).numpy()
         empty, blocks = PaddedRows(count, BLOCK), -(-count // BLOCK)
         config, rows = found.config, empty.padded

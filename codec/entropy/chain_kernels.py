@@ -44,7 +44,8 @@ STEP, LOG_STEP, MEAN, DEVIATION, LOG_DEVIATION, PER_CONTEXT = range(6)
 WEIGHTS, INPUTS, OUTPUTS, OUT = range(4)
 # A component: which of the four inputs it is; that one's columns; the component's own as groups of a width, how far
 # from group to group, and where the first begins; the same for the constants and the means; where in the state are its
-# means, log deviations, raw step factors and contexts (-1: it is none); whether it gets noise, and that one's seed.
+# means, log deviations, raw step factors and contexts (-1: it is none); whether it gets noise (0: none; 1: the gradient
+# of its bits alone; 2: its values too), and that one's seed.
 TABLE, STRIDE, GROUPS, WIDTH, GROUP_STRIDE, OFFSET, COLUMN = range(7)
 MEAN_AT, SIGMA_AT, FACTOR_AT, CONTEXT, NOISY, SEED = range(7, 13)
 _PER_LN2 = 1.4426950408889634
@@ -119,7 +120,7 @@ def pull_back_block(
     code: Code, table: Floats, stride: Whole, groups: Whole, width: Whole, group_stride: Whole, offset: Whole,
     state: Floats, base: Whole, mean_at: Whole, sigma_at: Whole, factor_at: Whole,
     constants: Floats, column: Whole, columns: Whole, begin: Whole, count: Whole,
-    adaptive: Flag, noisy: Flag, seed: Whole, contexts: Floats, context_at: Whole,
+    adaptive: Flag, noisy: Flag, smooth: Flag, seed: Whole, contexts: Floats, context_at: Whole,
     by_values: Floats, by_bits: Vec, by_contexts: Floats, by_context_at: Whole, gathered: Floats, factors_at: Whole,
     by_f: Floats, by_state: Floats, by_q: Floats,
 ) -> None:  # fmt: skip
@@ -143,8 +144,9 @@ def pull_back_block(
             mu = deviation * state.load(base + mean_at + j * BLOCK + v) + constants.everywhere(at + columns * MEAN)
             d = (table.gather(first, count - 1, stride, place) - mu) * per_step
             rounding = nearest(d) - d
-            u = noisy.select(_noise(code, first, own, j, seed), rounding)
-            distance = d + u
+            noise = _noise(code, first, own, j, seed)
+            u = noisy.select(noise, rounding)
+            distance = d + smooth.select(noise, rounding)
 
             log_scale = state.load(base + sigma_at + j * BLOCK + v) + constants.everywhere(at + columns * LOG_DEVIATION)
             log_scale = log_scale - constants.everywhere(at + columns * LOG_STEP) - factor_log
@@ -245,7 +247,7 @@ def forward(
                 code_block(
                     inputs[one[TABLE]], one[STRIDE], one[GROUPS], one[WIDTH], one[GROUP_STRIDE], one[OFFSET],
                     state, one[MEAN_AT], one[SIGMA_AT], one[FACTOR_AT], constants, one[COLUMN], columns,
-                    begin, count, adaptive, one[NOISY] != 0, one[SEED], counting,
+                    begin, count, adaptive, one[NOISY] > 1, one[SEED], counting,
                     values[one[TABLE]], means, rows * one[COLUMN], factors, rows * c,
                     state if is_context else spare, max(one[CONTEXT], 0), bits, number * components.shape[0] + c,
                 )  # fmt: skip
@@ -289,13 +291,15 @@ def backward(
                 for c in range(first_component(network), first_component(network + 1)):
                     one = components[c]
                     is_context = one[CONTEXT] >= 0
+                    # Before the call: numba takes no branches between so many arguments.
+                    contexts_in, contexts_out = (states, by_state) if is_context else (nothing, nothing)
+                    context_base = base + one[CONTEXT] if is_context else 0
                     pull_back_block(
                         inputs[one[TABLE]], one[STRIDE], one[GROUPS], one[WIDTH], one[GROUP_STRIDE], one[OFFSET],
                         states, base, one[MEAN_AT], one[SIGMA_AT], one[FACTOR_AT], constants, one[COLUMN], columns,
-                        begin, count, adaptive, one[NOISY] != 0, one[SEED],
-                        states if is_context else nothing, base + one[CONTEXT] if is_context else 0,
-                        by_values[one[TABLE]], by_bits[c],
-                        by_state if is_context else nothing, max(one[CONTEXT], 0), gathered, rows * c,
+                        begin, count, adaptive, one[NOISY] > 1, one[NOISY] > 0, one[SEED],
+                        contexts_in, context_base, by_values[one[TABLE]], by_bits[c],
+                        contexts_out, max(one[CONTEXT], 0), gathered, rows * c,
                         by_inputs[one[TABLE]], by_state, by_q[chunk],
                     )  # fmt: skip
                 w, n_in = networks[network, WEIGHTS], networks[network, INPUTS]

@@ -43,16 +43,22 @@ class Gaussian:
     s: Tensor
 
 
-def quantise_and_rate(f: Tensor, model: Gaussian, u: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def quantise_and_rate(
+    f: Tensor, model: Gaussian, noise: Tensor | None, rounds: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Quantised values (N, C) of ``f`` (Eq. 6), rounded values (N, C), bits () under the model (Eq. 7 and 8).
 
     With step = exp(log_q + log_factor), mu = m + s * mean and d = (f - mu) / step + u, the value is f + u * step
     and costs -log2(Phi((d + 1/2) / sigma) - Phi((d - 1/2) / sigma)) bits; sigma = s * exp(log deviation) / step,
-    kept within the scales of the tables. ``u`` (N, C) is uniform noise, or None: what rounds d to an integer. Either
-    way it is a constant to the gradient, so that Q is pulled by the distortion of the values, sum(u * dL/dvalue), as
-    well as by the rate. With noise, the gradient is that of the noisy values' bits, but the number is what rounding
-    would cost: below two bits a value the noisy one is too large, by half at half a bit. The rounded values are what
-    a decoder will have as contexts; without noise they are the values.
+    kept within the scales of the tables. u is the uniform ``noise`` (N, C), or what rounds d to an integer where there
+    is none. Either way it is a constant to the gradient, so that Q is pulled by the distortion of the values,
+    sum(u * dL/dvalue), as well as by the rate. With noise, the gradient is that of the noisy values' bits, but the
+    number is what rounding would cost: below two bits a value the noisy one is too large, by half at half a bit. The
+    rounded values are what a decoder will have as contexts; without noise they are the values.
+
+    With ``rounds`` the values are rounded, and the gradient of the bits is still that of noisy ones (the mixed
+    quantisation of Minnen and Singh, ICIP 2020): bits of rounded residuals are flat where most of them lie, at zero,
+    and what nothing holds there drifts away and costs bits.
 
     This is the definition, and the way of other devices; on a CPU ``chain_kernels`` does it.
     """
@@ -63,14 +69,14 @@ def quantise_and_rate(f: Tensor, model: Gaussian, u: Tensor | None) -> tuple[Ten
     step = log_step.exp()
     d = (f - model.m - model.s * mean) / step
     rounding = (torch.round(d) - d).detach()
-    u = rounding if u is None else u
-    values = f + u * step
+    noise = rounding if noise is None else noise
     rounded = f + rounding * step
-    d = d + u
+    values = rounded if rounds else f + noise * step
+    noisy = d + noise
 
     sigma = _Bound.apply(log_deviation + model.s.log() - log_step, LOG_SIGMA_MIN, LOG_SIGMA_MAX).exp()
-    bits = _bits(d, sigma)
-    return values, rounded, bits + (_bits(torch.round(d - u), sigma) - bits).detach()
+    bits = _bits(noisy, sigma)
+    return values, rounded, bits + (_bits(d + rounding, sigma) - bits).detach()
 
 
 def _bits(d: Tensor, sigma: Tensor) -> Tensor:

@@ -132,7 +132,8 @@ class MultiDimensionEntropyModel(nn.Module):
         Args:
             features: of N anchors.
             mode: ``noise`` adds uniform noise of one step (Eq. 6); ``round`` rounds the residual around mu, and
-                lets the gradient straight through; ``settle`` rounds f_v and f_g, and leaves the noise to the rest.
+                lets the gradient straight through; ``settle`` rounds f_v and f_g, and leaves the noise to the rest
+                and to the gradient of all bits.
             with_rate: without it the means and steps of the last call with rate are reused (as long as N is the
                 same), which costs a tenth; what the distortion says of the steps is kept for the next rate.
             count_bits: without it the rate is only differentiated: on a CPU its numbers are zero, which saves a
@@ -251,6 +252,7 @@ class MultiDimensionEntropyModel(nn.Module):
             self._plan,
             {name: (getattr(self, f"mean_{name}"), getattr(self, f"deviation_{name}")) for name in _STATISTICS},
             tuple(name for name in names if name[:3] in _NOISY[mode]),
+            mode != "round",
             gathered,
             self.adaptive_step,
             count_bits,
@@ -293,8 +295,9 @@ class MultiDimensionEntropyModel(nn.Module):
             mean_at, sigma_at = config.columns(name)
             means[name] = torch.addcmul(m, out.detach()[:, mean_at : mean_at + f.shape[1]], s)
             gaussian = Gaussian(out, mean_at, sigma_at, log_factor, self._columns(log_q, name), m, s)
-            noise = torch.rand_like(f) - 0.5 if name[:3] in _NOISY[mode] else None
-            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, noise)
+            noise = None if mode == "round" else torch.rand_like(f) - 0.5
+            rounds = name[:3] not in _NOISY[mode]
+            values[name], rounded, bits[name] = quantise_and_rate(f, gaussian, noise, rounds)
             if name in self._context_names:
                 context.append(self._context(name, rounded))
 

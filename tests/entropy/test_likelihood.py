@@ -33,6 +33,25 @@ def test_gradient_is_the_slope_of_the_noisy_bits():
         assert leaf.grad.item() == pytest.approx((bits(*up) - bits(*down)) / 2e-5, rel=1e-5)
 
 
+def test_rounded_values_are_held_where_noisy_bits_hold_them():
+    """On average over the noise: rounded residuals of zero have flat bits, noisy ones a slope towards the mean."""
+    f = torch.full((20_000, 1), 0.3, dtype=torch.float64, requires_grad=True)
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    out = torch.tensor([[0.0, math.log(0.4)]], dtype=torch.float64).expand(len(f), 2)
+    model = Gaussian(out, 0, 1, torch.zeros(len(f), 1, dtype=torch.float64), zero, zero, one)
+    noise = torch.rand(f.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    slopes = {}
+    for name, given in (("flat", (None, False)), ("noisy", (noise, False)), ("mixed", (noise, True))):
+        values, rounded, bits = quantise_and_rate(f, model, *given)
+        (gradient,) = torch.autograd.grad(bits, f)
+        slopes[name] = float(gradient.mean())
+        assert torch.equal(rounded, torch.zeros_like(f))
+        assert torch.equal(values, rounded) == (name != "noisy")
+        assert float(bits) == pytest.approx(float(quantise_and_rate(f, model, None)[2]))
+    assert slopes["flat"] == 0
+    assert slopes["mixed"] == slopes["noisy"] > 0.5
+
+
 def test_bits_of_whole_residuals_are_the_tables():
     """Training's bits of an integer residual are those of the sealed table, at every level, escapes included."""
     for level in range(0, 64, 9):
