@@ -141,7 +141,7 @@ def printable(text: str) -> bool:
 # -------------------------------------------------------------------------------------------------- SPEC 2: container
 
 MAGIC = bytes.fromhex("89 41 44 43 0D 0A 1A 0A")
-MAJOR, MINOR = 2, 0
+MAJOR, MINOR = 2, 1
 KINDS = {
     0x01: "header",
     0x02: "networks",

@@ -33,7 +33,8 @@ from .cursor import Cursor, varint
 from .sections import kind_of, name_of
 
 MAGIC = b"\x89ADC\r\n\x1a\n"
-MAJOR, MINOR = 2, 0
+MAJOR, MINOR = 2, 1
+_SINCE = {"view_colors": 1}  # the minor version that a section came with; others are as old as the major one
 MAX_SECTION_BYTES = (1 << 31) - 1
 
 _FIXED = len(MAGIC) + 4
@@ -273,7 +274,8 @@ def pack_container(sections: Sequence[tuple[str, bytes]]) -> bytes:
     names = [name for name, _ in sections]
     if len(set(names)) != len(names) or not 1 <= len(names) <= 255 or names[0] != "header":
         raise ValueError(f"a file needs 1 to 255 different sections, 'header' first, not {names}")
-    table = bytearray(MAGIC + bytes([MAJOR, MINOR, 0, len(sections)]))
+    minor = max(_SINCE.get(name, 0) for name in names)  # the lowest version that has all that the file uses
+    table = bytearray(MAGIC + bytes([MAJOR, minor, 0, len(sections)]))
     for name, data in sections:
         if len(data) > MAX_SECTION_BYTES:
             raise ValueError(f"section {name!r} has {len(data)} bytes, the format ends at {MAX_SECTION_BYTES}")

@@ -102,3 +102,7 @@ def test_the_reference_decoder_turns_the_camera_the_same_way(file: Path) -> None
 def test_inspect_counts_it_among_the_networks(file: Path) -> None:
     (row,) = (row for row in inspect_file(file).components if row.name == "view_colors")
     assert (row.group, row.bytes) == ("networks", 1 + 2 * 9 * 7)
+
+
+def test_a_file_states_the_lowest_version_that_has_all_it_uses(file: Path, plain_file: Path) -> None:
+    assert [inspect_file(path).version for path in (file, plain_file)] == ["2.1", "2.0"]

@@ -33,6 +33,7 @@ class Recipe:
         order: names of sections in the order of the file, after the header; empty: the order of the specification.
         padding: zeros after the stream of eta.
         blur: of the header.
+        view_colors: colours depend on the view, which takes minor version 1.
         cuts: names of sections; the file is decoded as cut in the middle of each, too.
     """
 
@@ -52,6 +53,7 @@ class Recipe:
     outliers: int = 0
     saturate: bool = False
     minor: int = 0
+    view_colors: bool = False
     settings: tuple[tuple[str, Any], ...] = ()
     header_tail: bytes = b""
     extra: tuple[tuple[int, bytes], ...] = ()
@@ -198,7 +200,9 @@ def recipes() -> tuple[Recipe, ...]:
         Recipe(
             name="walk_int8",
             covers="weights in int8; both deformations and every switch on; four chunks, also cut off one after the "
-            "other; a moving camera, three splits",
+            "other; a moving camera, three splits; colours that depend on the view, so minor version 1",
+            minor=1,
+            view_colors=True,
             anchors=150,
             grid_bits=7,
             model=_sizes(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from adcgs.bitstream import SECTION_KINDS, Header, pack_arrays, pack_cameras
+from adcgs.bitstream import SECTION_KINDS, Header, pack_arrays, pack_cameras, pack_view_colors
 from adcgs.bitstream.cursor import text
 from adcgs.bitstream.settings import pack_settings
 from adcgs.entropy import EntropyConfig, SealedEntropyModel
@@ -37,6 +37,7 @@ _LEVEL = 256  # a scale level in units of the networks' outputs
 _OUTLIERS = (20.0, -45.0, 300.0, -7000.0, 2.0**18)  # in steps; the last is beyond what can be coded
 
 KNOWN_TO_NOBODY = 200
+KNOWN_TO_NOBODY_SINCE = 2  # the first minor version to come
 
 
 def make(recipe: Recipe) -> bytes:
@@ -65,9 +66,16 @@ def sections(recipe: Recipe) -> dict[str, bytes]:
         "networks": pack_arrays(weights(source, network_shapes(model)), recipe.weights),
         "entropy": parameters,
         **cameras,
+        **(view_colors(source, recipe) if recipe.view_colors else {}),
         "positions": encode_positions(grid),
         **streams,
     }
+
+
+def view_colors(source: Source, recipe: Recipe) -> dict[str, bytes]:
+    """The section; slopes of about a tenth."""
+    size = int(recipe.model["reference_dim"])
+    return {"view_colors": pack_view_colors(source.floats(0.125, 9, size), source.floats(0.125, 9))}
 
 
 def header(recipe: Recipe) -> bytes:
@@ -89,7 +97,7 @@ def header(recipe: Recipe) -> bytes:
         config={**recipe.model, **recipe.entropy},
     )
     data = stored.to_bytes()
-    if recipe.minor == 0:
+    if recipe.minor < KNOWN_TO_NOBODY_SINCE:
         return data
     registered = pack_settings(stored.config)
     free = pack_settings(dict(recipe.settings))
