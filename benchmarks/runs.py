@@ -315,10 +315,20 @@ def training_config(settings: Settings) -> TrainingConfig:
     except click.ClickException as error:
         problem = f"{error.format_message().rstrip('.')}; adcgs-encode --help says what there is"
         raise OptionError("bad-option", problem) from None
+    _leave_to_the_benchmark(settings, given)
     length = given["minutes"], given["iterations"]
     amounts = given["rate_lambda"], given["max_anchors"], given["voxel"], given["seed"] or 0
     base = configure(given["preset"] or "default", *length, *amounts)
     return apply(base, parse_assignments(given["assignments"]))
+
+
+def _leave_to_the_benchmark(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Refuse options that a run gets from the benchmark: with others nothing would be found, or compared, behind it."""
+    own = {"output": Path("scene.adc"), "downscale": settings.downscale, "threads": settings.threads}
+    own |= {"resume": False, "checkpoint": None}
+    for name, value in own.items():
+        if given[name] != value:
+            raise OptionError("bad-option", f"--{name} is the benchmark's to say; leave it out")
 
 
 def score(settings: Settings, folder: Path, file: Path, *options: object) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class TrainingConfig:
     noise_from: float = 0.15
     rate_from: float = 0.25
     freeze_positions_at: float = 0.8  # snapped to the grid, duplicates merged
-    round_from: float = 0.85  # straight-through rounding of f_v and f_g instead of noise
+    round_from: float = 0.7  # straight-through rounding of f_v and f_g instead of noise
     seal_from: float = 0.94  # the entropy model is rounded to integers, the rest trained on what the file will hold
     settle_from: float = 0.96  # so are networks that the file will hold in eight bits, see settling.py
 

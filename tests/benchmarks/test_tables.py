@@ -101,6 +101,8 @@ def test_an_ablation_changes_one_thing_a_row(balls: Path, tmp_path: Path) -> Non
         ("rate_distortion", ["{balls}", "--extra-encode-args=--frob"], "--frob"),
         ("ablation", ["{balls}", "--extra-encode-args=--weights int7"], "int7"),
         ("ablation", ["{balls}", "--extra-encode-args=--help"], "--help"),
+        ("ablation", ["{balls}", "--extra-encode-args=-o x.adc"], "--output is the benchmark's"),
+        ("scenes", ["{balls}", "--extra-encode-args=--downscale 2"], "--downscale is the benchmark's"),
         ("ablation", ["{balls}", "--extra-encode-args=more"], "more"),
         ("ablation", ["{balls}", "--extra-encode-args=--seed"], "--seed"),
         ("ablation", ["{balls}", "--extra-encode-args=--set mising_at=0.2"], "close: missing_at"),
