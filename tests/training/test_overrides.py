@@ -53,7 +53,7 @@ NEVER_SEARCHED = "or missing_anchors=0"
         ),
         (["rate_from=0.94"], "rate_from is 0.94; give less than seal_from, 0.94, or lambda 0"),
         (["noise_from=0.94", "round_from=0.94"], "noise_from is 0.94; give less than seal_from, 0.94: the rate"),
-        (["noise_from=0.9"], "noise_from is 0.9; give at most round_from, 0.85"),
+        (["noise_from=0.9"], "noise_from is 0.9; give at most round_from, 0.7"),
         (["round_from=0.95"], "round_from is 0.95; give at most seal_from, 0.94"),
     ],
 )
@@ -73,7 +73,7 @@ def test_phases_that_are_switched_off_may_begin_at_any_time() -> None:
     config_of("refine=false", "refine_from=0.7")
     config_of("missing_anchors=0", "refine_until=0.1")
     replace(TrainingConfig(), rate_lambda=0.0, rate_from=0.95)
-    config_of("noise_from=0.85")  # no noise
+    config_of("noise_from=0.7")  # no noise
     config_of("round_from=0.94")  # no rounding but the seal's
 
 
