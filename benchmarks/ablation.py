@@ -115,6 +115,7 @@ SWITCHES = (
     Variant("no-cuts", "training does not prepare for cut files", ("chunk_dropout=0",)),
     Variant("int8", "networks in 8 bits, rounded before the end of training", options=("--weights", "int8")),
     Variant("no-movers", "no anchors carved on what moves", ("mover_instants=0",), cameras="fixed"),
+    Variant("forgetting", "motion learns as fast where its ways were taught", ("lr_taught=1",), cameras="fixed"),
     Variant("one-color", "cameras' colours not told apart", options=("--no-camera-colors",), cameras="fixed"),
     Variant("no-rigidity", "neighbours not kept at their distance", ("rigidity=0",), cameras="moving"),
     NO_SEARCH,

@@ -43,6 +43,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("grow_share", "random_background"), _SHARE),
     **dict.fromkeys(("lr_scale", "lr_final", "lr_positions", "lr_sigma", "lr_color", "lr_features"), _POSITIVE),
     **dict.fromkeys(("lr_heads", "lr_coarse", "lr_fine", "lr_time", "lr_entropy", "coarse_decay"), _POSITIVE),
+    "lr_taught": (1e-9, 1.0),
     "lr_camera_colors": _POSITIVE,
     "lr_view_colors": _POSITIVE,
 }
@@ -143,6 +144,9 @@ class TrainingConfig:
     lr_heads: float = 2e-3
     lr_coarse: float = 1e-3
     coarse_decay: float = 0.2  # what becomes of this rate over the run, beside lr_final: motion ends in small steps
+    # At most so much of the rates of motion, of the coarse network and of Z, where anchors start on what moves: larger
+    # steps forget in some dozen what was taught of their ways, and what flies fades
+    lr_taught: float = 0.2
     lr_fine: float = 1e-3
     lr_time: float = 5e-3
     lr_entropy: float = 2e-3

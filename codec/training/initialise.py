@@ -156,9 +156,14 @@ def initial_model(
     points, colors, size = (np.concatenate(column) for column in zip(*parts, strict=True))
     features = initial_features(points, colors, piece, size, config, generator)
     model = AnchorModel(config, torch.from_numpy(points).float(), features, generator=generator)
-    if moving is not None and config.coarse and config.coarse_opacity and (piece >= 0).any():
+    if moving is not None and can_teach(config, moving_count):
         teach_motion(model, motion_of(points, piece, moving), seed)
     return model
+
+
+def can_teach(config: ModelConfig, anchors: int) -> bool:
+    """Whether a new model is taught the ways of its ``anchors`` on what moves: F_omega must move and hide them."""
+    return config.coarse and config.coarse_opacity and anchors > 0
 
 
 def add_anchors(

@@ -17,6 +17,9 @@ ANCHOR_TENSORS = ("positions", "f_v", "f_g", "sigma", "color")
 # What follows the rest, and should not lag behind.
 _KEEP_UP = ("entropy", "camera_colors")
 
+# What says how anchors move.
+_MOTION = ("coarse", "time")
+
 
 class AnchorOptimiser:
     """Adam, one group per kind of parameter; most rates fall with the steps, all decay late in the run.
@@ -26,6 +29,7 @@ class AnchorOptimiser:
         entropy: its networks, prior and steps are optimised.
         config: learning rates.
         colors: optimised where there are any.
+        taught: whether the model starts with ways of its anchors that it should keep (see :mod:`.motion`).
     """
 
     def __init__(
@@ -34,9 +38,11 @@ class AnchorOptimiser:
         entropy: MultiDimensionEntropyModel,
         config: TrainingConfig,
         colors: CameraColors | None = None,
+        taught: bool = False,
     ) -> None:
         self.model = model
         self.config = config
+        self.taught = taught
         scale = config.lr_scale
         rates = {
             "positions": config.lr_positions * scale,
@@ -77,7 +83,8 @@ class AnchorOptimiser:
         """What a group's rate is multiplied with at ``progress`` in [0, 1], in the ``iteration``-th step."""
         factor = self.config.lr_factor(progress)
         if name not in _KEEP_UP:
-            factor *= self.config.lr_fall(iteration)
+            fall = self.config.lr_fall(iteration)
+            factor *= min(fall, self.config.lr_taught) if self.taught and name in _MOTION else fall
         return factor * self.config.coarse_decay**progress if name == "coarse" else factor
 
     def select(self, keep: Tensor) -> None:

@@ -42,6 +42,7 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "seconds": trainer.seconds,
         "frozen": trainer.frozen,
         "searches_left": trainer.searches_left,
+        "taught": trainer.optimiser.taught,
         "voxel": trainer.voxel,
         "error": trainer.error,
         "knows_rate": trainer.knows_rate,
@@ -120,6 +121,7 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.entropy.load_steps_state(section(tensors, "steps"))
     trainer.optimiser.load_state(section(tensors, "adam"))
     trainer.significance.load_state(section(tensors, "significance"))
+    trainer.optimiser.taught = bool(rest["taught"])
     trainer.optimiser.flies = _flies(tensors["flies"], len(trainer.model.positions))
     if trainer.rigidity is not None:
         trainer.rigidity.load_state(section(tensors, "rigidity"), len(trainer.model.positions))

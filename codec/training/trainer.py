@@ -27,7 +27,7 @@ from .camera_colors import CameraColors
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import RATE_UNIT, TrainingConfig
 from .grid import VOXELS, snap, trained_grid
-from .initialise import initial_model
+from .initialise import can_teach, initial_model
 from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .missing import SEARCHES, can_search, search_missing
@@ -93,7 +93,8 @@ class Trainer:
             entropy_config(config), hyperprior=config.hyperprior, adaptive_step=config.adaptive_step
         ).to(self.device)
         self.colors = self._new_colors()
-        self.optimiser = AnchorOptimiser(self.model, self.entropy, config, self.colors)
+        taught = self.moving is not None and can_teach(config.model, movers)
+        self.optimiser = AnchorOptimiser(self.model, self.entropy, config, self.colors, taught)
         self.significance = self._new_significance()
         self.origin = torch.from_numpy(np.asarray(scene.bounds[0], np.float32)).to(self.device, copy=True)
         self.voxel = config.voxel or VOXELS[len(VOXELS) // 2]  # until positions are frozen, a guess for the live line

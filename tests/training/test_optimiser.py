@@ -18,10 +18,11 @@ CONFIG = replace(
 )
 
 
-def optimiser() -> AnchorOptimiser:
+def optimiser(taught: bool = False) -> AnchorOptimiser:
     features = Features(torch.zeros(3, 4), torch.zeros(3, 2, 4), torch.zeros(3, 6), torch.zeros(3, 3))
     model = AnchorModel(MODEL, torch.zeros(3, 3), features)
-    return AnchorOptimiser(model, MultiDimensionEntropyModel(EntropyConfig(f_v=4, primitives=2, f_g=4)), CONFIG)
+    entropy = MultiDimensionEntropyModel(EntropyConfig(f_v=4, primitives=2, f_g=4))
+    return AnchorOptimiser(model, entropy, CONFIG, taught=taught)
 
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.5, 1.0), (0.75, 0.1), (1.0, 0.01)])
@@ -38,6 +39,14 @@ def test_the_coarse_deformation_falls_to_a_quarter_as_well(progress: float, fact
 def test_after_many_steps_rates_are_less_but_of_what_follows_the_rest(iteration: int, factor: float) -> None:
     assert optimiser().factor("f_v", 0.2, iteration) == pytest.approx(factor)
     assert optimiser().factor("entropy", 0.2, iteration) == 1.0
+
+
+@pytest.mark.parametrize(("iteration", "factor"), [(0, 0.2), (1500, 0.2), (6000, 0.2), (150_000, 0.1)])
+def test_what_was_taught_to_move_learns_by_no_more_than_a_share_of_the_rate(iteration: int, factor: float) -> None:
+    it = optimiser(taught=True)
+    assert it.factor("time", 0.2, iteration) == pytest.approx(factor)
+    assert it.factor("coarse", 0.2, iteration) == pytest.approx(factor * 0.25**0.2)
+    assert it.factor("f_v", 0.2, iteration) == optimiser().factor("f_v", 0.2, iteration)
 
 
 def test_a_step_uses_the_rates_of_its_moment_and_none_for_what_is_frozen() -> None:

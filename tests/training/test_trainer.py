@@ -169,6 +169,7 @@ def test_a_run_with_anchors_on_what_moves_resumes_alike(tmp_path: Path, views: i
     config = replace(TINY, mover_instants=3, mover_anchors=30, views_per_step=views)
     whole = Trainer(scene, config)
     assert whole.moving is not None
+    assert whole.optimiser.taught
     whole.train()
     write_scene(whole, tmp_path / "whole.adc")
 
@@ -177,6 +178,7 @@ def test_a_run_with_anchors_on_what_moves_resumes_alike(tmp_path: Path, views: i
         Trainer(scene, config, state).train(stop_after(20), report_every=0.0)
     resumed = Trainer.from_checkpoint(scene, state, state)
     assert resumed.config == config
+    assert resumed.optimiser.taught
     resumed.train()
     write_scene(resumed, tmp_path / "resumed.adc")
     assert (tmp_path / "resumed.adc").read_bytes() == (tmp_path / "whole.adc").read_bytes()
