@@ -19,14 +19,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 import numpy as np
-from adcgs.cli.common import EXIT_INTERRUPTED, EXIT_REFUSED, handle_errors
+from adcgs.cli.common import EXIT_INTERRUPTED, EXIT_REFUSED, handle_errors, parse_background, parse_size
 from adcgs.cli.encode import configure, without_preset
 from adcgs.cli.encode import main as encode_command
 from adcgs.errors import AdcError, OptionError
@@ -304,7 +304,7 @@ def encode_options(settings: Settings) -> list[str]:
 
 
 def training_config(settings: Settings) -> TrainingConfig:
-    """How the run trains, as adcgs-encode reads its options; targets and cameras' colours are left out.
+    """How the run trains, as adcgs-encode reads its options; cameras' colours are left out.
 
     Raises:
         OptionError: the command would refuse its options.
@@ -319,7 +319,14 @@ def training_config(settings: Settings) -> TrainingConfig:
     length = given["minutes"], given["iterations"]
     amounts = given["rate_lambda"], given["max_anchors"], given["voxel"], given["seed"] or 0
     base = configure(given["preset"] or "default", *length, *amounts)
-    return apply(base, parse_assignments(given["assignments"]))
+    parse_background(given["background"])
+    size = given["target_size"]
+    return replace(
+        apply(base, parse_assignments(given["assignments"])),
+        target_bytes=None if size is None else parse_size(size),
+        target_psnr=given["target_psnr"],
+        target_weights=given["weights"] or "fp32",
+    )
 
 
 def _leave_to_the_benchmark(settings: Settings, given: Mapping[str, Any]) -> None:

@@ -227,3 +227,24 @@ def test_test_views_are_those_of_any_capture(
     assert (row["psnr_model"], row["psnr_loss"], row["psnr_rounding"]) == (30.5, 0.5, 0.25)
     row = runs.make_row("a", report, sizes, scores, "val")
     assert not {"psnr_model", "psnr_loss", "psnr_rounding"} & set(row), "those are of the test views"
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("--set chunks=2", "row one-chunk: --set chunks: is given twice"),
+        ("--target-size 50KB", "row static: lambda is 0, which no target can be met with"),
+        ("--target-size much", "--target-size much"),
+        ("--background plaid", "--background plaid"),
+    ],
+    ids=["a row's own field", "a target without a rate", "no size", "no colour"],
+)
+def test_what_a_row_cannot_be_run_with_is_refused_before_anything_runs(
+    ablation: ModuleType, balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str, said: str
+) -> None:
+    monkeypatch.setattr(ablation, "encode_and_score", lambda *_: pytest.fail("it ran"))
+    options = ["--rows", "static,full,one-chunk", "--extra-encode-args", extra, "-o", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["ablation.py", str(balls), *options])
+    with pytest.raises(OptionError, match=said):
+        ablation.main()
+    assert not (tmp_path / "out").exists()
