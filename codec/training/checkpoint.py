@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..errors import TrainingError
 
-FORMAT = 5  # 4 had no rounded networks, 3 and 2 counted searches otherwise or not, 1 had no blur
+# 5 did not say whether ways were taught, 4 had no rounded networks, 3 and 2 counted searches otherwise or not, 1 had no
+# blur
+FORMAT = 6
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
