@@ -195,10 +195,7 @@ def add_anchors(
 
 
 def motion_of(points: NDArray[np.float64], piece: NDArray[np.int64], moving: Movers) -> Motion:
-    """The ways of anchors at ``points`` (N, 3) on the pieces ``piece`` (N,); those of -1 rest.
-
-    A piece weighs as the root of its number of anchors: a ball of a dozen is to be where it is, too.
-    """
+    """The ways of anchors at ``points`` (N, 3) on the pieces ``piece`` (N,); those of -1 rest."""
     count, instants = len(points), len(moving.times)
     moves = np.zeros((count, instants, 3))
     turns = np.tile([1.0, 0.0, 0.0, 0.0], (count, instants, 1))
@@ -208,9 +205,7 @@ def motion_of(points: NDArray[np.float64], piece: NDArray[np.int64], moving: Mov
     moves[on] = np.einsum("ntij,nj->nti", rotations, points[on]) + shifts - points[on][:, None]
     turns[on] = _quaternions(moving.rotations)[piece[on]]
     lives[on] = moving.times[moving.lives[piece[on]]]
-    weights = np.ones(count)
-    weights[on] = np.bincount(piece[on])[piece[on]] ** -0.5
-    return Motion(*(torch.from_numpy(a).float() for a in (moving.times, moves, turns, lives, weights)))
+    return Motion(*(torch.from_numpy(a).float() for a in (moving.times, moves, turns, lives)))
 
 
 def _quaternions(rotations: NDArray[np.float64]) -> NDArray[np.float64]:

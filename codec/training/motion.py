@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from ..model import AnchorModel
 
-STEPS = 3000
-ALWAYS_THERE = 1500  # anchors that are always there, to hold them where they are: a sample will do
+STEPS = 2000
+ALWAYS_THERE = 500  # anchors that are always there, to hold them where they are: a sample will do
 RATE = 5e-3
 SHOWN, HIDDEN = 1.0, -5.0  # what is added to an anchor's opacity logits
 RAMP = 0.35  # of the time between two instants: half of what it takes from shown to hidden
@@ -37,14 +37,12 @@ class Motion:
         moves: (N, T, 3) from an anchor's position; 0 for those at rest.
         turns: (N, T, 4) unit quaternions.
         lives: (N, 2) first and last instant at which an anchor is there; NaN for those that are always.
-        weights: (N,) how much an anchor counts in a lesson.
     """
 
     times: Tensor
     moves: Tensor
     turns: Tensor
     lives: Tensor
-    weights: Tensor
 
     @property
     def spacing(self) -> float:
@@ -81,31 +79,28 @@ def teach_motion(model: AnchorModel, motion: Motion, seed: int) -> tuple[float, 
     Of the others F_omega goes on saying what it said before.
 
     Returns:
-        Root mean square errors, by the motion's weights, of the last steps' places (of what is shown) and opacity
-        logits.
+        Root mean square errors of the last steps' places (of what is shown) and opacity logits.
     """
     net, z = model.coarse_net, model.z
     generator = torch.Generator().manual_seed(seed)
     passing = motion.passing()
     always = torch.nonzero(motion.lives[:, 0].isnan()).flatten()
     f_v = model.f_v.detach()[passing].requires_grad_()
-    columns = (motion.moves, motion.turns, motion.lives, motion.weights)
-    part = Motion(motion.times, *(column[passing] for column in columns))
+    part = Motion(motion.times, motion.moves[passing], motion.turns[passing], motion.lives[passing])
     before, z_before = copy.deepcopy(net).requires_grad_(False), None if z is None else z.detach().clone()
     # The same all the time: another sample each step is noise that F_omega's opacities do not get over.
     others = model.f_v.detach()[always[:: max(1, len(always) // ALWAYS_THERE)]]
     adam = torch.optim.Adam([*net.parameters(), f_v, *([] if z is None else [z])], lr=RATE)
-    weight = torch.cat([part.weights / part.weights.mean(), torch.ones(len(others))])
     errors = np.zeros(2)
     for step in range(STEPS):
-        time = lesson_time(float(torch.rand((), generator=generator)), model.config.knots)
+        time = float(torch.rand((), generator=generator))
         delta = net(torch.cat([f_v, others]), time, z)
         known = before(others, time, z_before)
         move, turn, fade = part.at(time)
         here = torch.cat([fade > HIDDEN, torch.ones(len(others), dtype=torch.bool)])[:, None]
         move, fade = torch.cat([move, known[:, :3]]), torch.cat([fade, known[:, -1]])
         turn = torch.cat([turn, _unit(known[:, 6:10])])
-        place = (weight * torch.where(here, delta[:, :3] - move, 0.0).square().sum(dim=1)).mean()
+        place = (torch.where(here, delta[:, :3] - move, 0.0)).square().sum(dim=1).mean()
         turned = torch.where(here, _unit(delta[:, 6:10]) - turn, 0.0).square().sum(dim=1).mean()
         fading = F.mse_loss(delta[:, -1], fade)
         rest = torch.cat([delta[:, 3:6], delta[:, 10:13]], dim=1)
@@ -121,16 +116,6 @@ def teach_motion(model: AnchorModel, motion: Motion, seed: int) -> tuple[float, 
     with torch.no_grad():
         model.f_v[passing] = f_v
     return float(errors[0] ** 0.5), float(errors[1] ** 0.5)
-
-
-def lesson_time(uniform: float, knots: int) -> float:
-    """Instant of a lesson's step, of a number evenly distributed in [0, 1].
-
-    Each of a time table's ``knots`` is taught by its two sides; the first and the last have one, where what flies
-    was farthest from its way: the share of a gap is theirs alone.
-    """
-    margin = 1 / max(knots - 1, 1)
-    return min(max(uniform * (1 + 2 * margin) - margin, 0.0), 1.0)
 
 
 def _unit(difference: Tensor) -> Tensor:

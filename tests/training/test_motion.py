@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 import torch
 from adcgs.model import ModelConfig
 from adcgs.training.initialise import initial_model, motion_of
-from adcgs.training.motion import HIDDEN, SHOWN, Motion, lesson_time
+from adcgs.training.motion import HIDDEN, SHOWN, Motion
 from scipy.spatial.transform import Rotation
 
 TIMES = np.linspace(0, 1, 9)
@@ -47,7 +46,7 @@ def clouds() -> tuple[Points, Pieces]:
 
 def test_a_life_is_full_within_it_half_between_two_instants_and_over_at_the_next() -> None:
     lives = torch.tensor([[0.4, 0.6], [math.nan, math.nan]])
-    motion = Motion(torch.linspace(0, 1, 6), torch.zeros(2, 6, 3), torch.zeros(2, 6, 4), lives, torch.ones(2))
+    motion = Motion(torch.linspace(0, 1, 6), torch.zeros(2, 6, 3), torch.zeros(2, 6, 4), lives)
     at = [motion.fade(time)[0].item() for time in (0.4, 0.5, 0.6, 0.3, 0.7, 0.9)]
     assert at[:3] == [SHOWN] * 3
     assert HIDDEN < at[3] <= SHOWN
@@ -90,35 +89,6 @@ def test_a_new_model_moves_shows_and_hides_its_anchors_accordingly() -> None:
             assert float(delta[:300, :3].abs().mean()) < 0.02
 
 
-def test_a_small_piece_starts_on_its_way_at_both_ends_of_the_clip_beside_a_large_one() -> None:
-    """A ball of twelve anchors flies past a body of hundreds; nearer to where it is than it flies in an instant."""
-    generator = np.random.default_rng(1)
-    still = Points(generator.normal(size=(300, 3)).astype(np.float32), np.full((300, 3), 0.5, np.float32))
-    track = np.repeat([0, 1], [600, 12])
-    spread = np.where(track[:, None] == 0, 0.2, 0.03)
-    points = (spread * generator.normal(size=(612, 3)) + np.where(track[:, None] == 0, 0.3, -0.5)).astype(np.float32)
-    shifts = np.zeros((2, 9, 3))
-    shifts[0, :, 1] = 0.05 * np.sin(6 * TIMES)
-    shifts[1, :, 0] = 1.2 * TIMES
-    lives, rotations = np.array([[0, 8], [0, 8]]), np.tile(np.eye(3), (2, 9, 1, 1))
-    moving = Pieces(points, np.full((612, 3), 0.5, np.float32), track, TIMES, lives, rotations, shifts)
-    model = initial_model(still, moving, ModelConfig(), 300, 612, seed=0)
-    assert len(model.positions) == 912
-    with torch.no_grad():
-        for time in (0.0, 1.0):
-            move = model.coarse_net(model.f_v[-12:], time, model.z)[:, :3]
-            assert float((move[:, 0] - 1.2 * time).abs().mean()) < 0.04
-
-
-def test_the_ends_of_the_clip_are_taught_as_often_as_the_gaps_between_knots() -> None:
-    drawn = np.array([lesson_time(number, 5) for number in np.linspace(0, 1, 1001)])
-    assert np.all(np.diff(drawn) >= 0)
-    assert (drawn[0], drawn[500], drawn[-1]) == (0, 0.5, 1)
-    assert np.mean(drawn == 0) == pytest.approx(1 / 6, abs=2e-3)  # as each of the four gaps
-    assert np.mean(drawn == 1) == pytest.approx(1 / 6, abs=2e-3)
-    assert np.mean((drawn > 0.25) & (drawn <= 0.5)) == pytest.approx(1 / 6, abs=2e-3)
-
-
 def test_all_that_rests_stays_though_a_sample_of_it_is_held() -> None:
     _, moving = clouds()
     generator = np.random.default_rng(0)
@@ -127,7 +97,7 @@ def test_all_that_rests_stays_though_a_sample_of_it_is_held() -> None:
     model = initial_model(still, moving, ModelConfig(), 4000, 120, seed=0)
     with torch.no_grad():
         said = torch.stack([model.coarse_net(model.f_v, float(time), model.z)[:4000] for time in TIMES])
-    assert float(said[..., -1].abs().mean()) < 0.1  # a fortieth of an opacity
+    assert float(said[..., -1].abs().mean()) < 0.03
     assert float(said[..., :3].norm(dim=2).mean()) < 0.005
 
 
