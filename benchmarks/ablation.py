@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from adcgs.bitstream import write_atomically
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
@@ -46,6 +47,7 @@ from runs import (
     Settings,
     StepError,
     add_options,
+    check_folders,
     describe,
     encode_and_score,
     in_parallel,
@@ -160,6 +162,11 @@ def main() -> None:
         _require_views(settings)
         for row in wanted:
             _require_options(settings, row)
+    check_folders(
+        scenes,
+        args.output,
+        (_folder(args.output, one, row, seed) for one in scenes for row in wanted for seed in range(args.seeds)),
+    )
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -254,16 +261,21 @@ def _with(settings: Settings, variant: Variant, seed: int) -> Settings:
 def run(settings: Settings, variant: Variant, seed: int, output: Path, force: bool) -> Row:
     """A row's run on one scene: its numbers, with ``scene``, ``row`` and ``seed``."""
     settings = _with(settings, variant, seed)
+    folder = _folder(output, settings, variant, seed)
     name = f"{settings.scene}/{variant.name}/{seed}"
-    return _named(keep(settings, output / name, force, name, encode_and_score), settings, variant, seed)
+    return _named(keep(settings, folder, force, name, encode_and_score), settings, variant, seed)
+
+
+def _folder(output: Path, settings: Settings, variant: Variant, seed: int) -> Path:
+    return output / settings.scene / variant.name / str(seed)
 
 
 def derive(settings: Settings, variant: Variant, seed: int, output: Path, force: bool) -> Row:
     """A row that is made from the full method's file of the same seed."""
-    full = output / settings.scene / "full" / str(seed)
+    full, folder = (_folder(output, settings, row, seed) for row in (STAGES[-1], variant))
     name = f"{settings.scene}/{variant.name}/{seed}"
     settings = _with(settings, STAGES[-1], seed)
-    force = force or not _newer(output / name, full / "scene.adc")
+    force = force or not _newer(folder, full / "scene.adc")
 
     def measure(settings: Settings, folder: Path) -> Row:
         if not (full / "scene.adc").exists():
@@ -272,7 +284,7 @@ def derive(settings: Settings, variant: Variant, seed: int, output: Path, force:
             return _int8(settings, full, folder)
         return _per_primitive(settings, full)
 
-    return _named(keep(settings, output / name, force, name, measure), settings, variant, seed)
+    return _named(keep(settings, folder, force, name, measure), settings, variant, seed)
 
 
 def _newer(folder: Path, file: Path) -> bool:
@@ -399,7 +411,7 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
         for row in rows
         if row.get("error")
     ]
-    (output / "ablation.md").write_text("\n".join(text), encoding="utf-8")
+    write_atomically(output / "ablation.md", "\n".join(text).encode())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from adcgs.decode import configurations, open_scene, read_header
 from adcgs.entropy import SealedEntropyModel
 from adcgs.geometry import decode_positions
 from adcgs.model import network_shapes
-from runs import Parser, one_line, positive
+from runs import Parser, first_camera, one_line, positive
 
 
 def parts(path: Path) -> dict[str, Callable[[], Any]]:
@@ -33,7 +33,7 @@ def parts(path: Path) -> dict[str, Callable[[], Any]]:
     streams = {name: data[name] for name in entropy.components}
     sealed = SealedEntropyModel.from_bytes(data["entropy"], entropy)
     decoded = open_scene(path)
-    view = decoded.views[0]
+    camera = first_camera(decoded)
 
     def read() -> None:
         with Container.open(path) as container:
@@ -42,7 +42,7 @@ def parts(path: Path) -> dict[str, Callable[[], Any]]:
 
     def frame() -> None:
         decoded._primitives = None
-        decoded.render(view.camera, 0.5)
+        decoded.render(camera, 0.5)
 
     return {
         "read and check": read,

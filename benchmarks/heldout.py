@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from adcgs.decode import open_scene
-from adcgs.evaluation.matching import check_match, load_matching_scene
+from adcgs.errors import OptionError
+from adcgs.evaluation.matching import camera_in_file, check_match, load_matching_scene
 from adcgs.evaluation.metrics import psnr
+from adcgs.evaluation.tables import Column, Row, write_csv
 from adcgs.scene import Scene
 
 
@@ -28,21 +29,29 @@ def load_scene_of(files: Sequence[Path], capture: Path) -> Scene:
 
 
 def heldout_psnr(path: Path, scene: Scene, views: int) -> float:
-    """Mean over at most ``views`` test views, evenly spread; chunks that a cut file lacks take their means."""
+    """Mean over at most ``views`` test views, evenly spread; chunks that a cut file lacks take their means.
+
+    Args:
+        scene: the file's own, from :func:`load_scene_of`.
+
+    Raises:
+        OptionError: ``no-views`` for a capture without any.
+    """
     frames = scene.split("test")
+    if not frames:
+        problem = "has no test or validation views to measure on; give a capture, and the file made from it, with some"
+        raise OptionError("no-views", f"{scene.root}: {problem}")
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(views, len(frames))).round().astype(int))
     decoded = open_scene(path, allow_partial=True)
     scores = []
     for frame in (frames[i] for i in chosen):
-        image = decoded.render(frame.camera, frame.time, camera_id=frame.camera_id)
+        camera = camera_in_file(decoded, scene, frame)
+        image = decoded.render(camera, frame.time, camera_id=frame.camera_id)
         scores.append(psnr(image.numpy(), scene.target(frame)))
     return float(np.mean(scores))
 
 
-def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Rows of the same keys, under a line that names them."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, [Column(key, key) for key in rows[0]])
     print(f"wrote {path}", file=sys.stderr)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runs import Parser, one_line, positive
+from runs import Parser, StepError, first_camera, one_line, positive
 
 if TYPE_CHECKING:
     from adcgs.model import AnchorModel
@@ -26,9 +26,17 @@ INSTANTS = 24
 
 
 def frame_rates(file: Path, threads: int) -> dict[str, float]:
-    """``by anchor`` and ``by primitive``, in frames per second; measured in a process of its own."""
+    """``by anchor`` and ``by primitive``, in frames per second; measured in a process of its own.
+
+    Raises:
+        StepError: with the process's last line.
+    """
     line = [sys.executable, __file__, str(file), "--threads", str(threads), "--json"]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        problem = lines[-1] if lines else "no message"
+        raise StepError(f"per_primitive.py ended with {done.returncode}: {problem}")
     return dict(json.loads(done.stdout))
 
 
@@ -40,7 +48,7 @@ def measure(file: Path, threads: int) -> dict[str, float]:
 
     decoded = open_scene(file, threads=threads)
     model = decoded.model
-    camera, settings = decoded.views[0].camera, RasterSettings(near=decoded.header.near, blur=decoded.header.blur)
+    camera, settings = first_camera(decoded), RasterSettings(near=decoded.header.near, blur=decoded.header.blur)
     background = torch.tensor(decoded.header.background)
     rates = {}
     with torch.inference_mode():
@@ -72,6 +80,7 @@ def per_primitive(model: AnchorModel) -> AnchorModel:
     features = Features(repeated(model.f_v), f_g, repeated(model.sigma), repeated(model.color))
     config = dataclasses.replace(model.config, primitives=1)
     single = AnchorModel(config, repeated(model.positions), features, folded=model.z is None)
+    single = single.to(model.positions.device)
     if config.coarse:
         single.coarse_net.load_state_dict(model.coarse_net.state_dict())
     if config.fine:

@@ -27,12 +27,14 @@ from pathlib import Path
 import adcgs
 import numpy as np
 import torch
-from adcgs.features import Features
+from adcgs.decode import open_scene
+from adcgs.evaluation.tables import Value
 from adcgs.gaussians import Gaussians
 from adcgs.model import AnchorModel, ModelConfig, Primitives
 from adcgs.render import render
-from heldout import write_csv
-from runs import Parser, one_line, positive
+from heldout import write_rows
+from per_primitive import per_primitive
+from runs import Parser, first_camera, one_line, positive
 from step import camera, synthetic_model, tensors
 from timing import add_device, check_device, device_clock, medians
 from torch import Tensor
@@ -81,27 +83,11 @@ def predicted(model: AnchorModel) -> Primitives:
         return model.predict(model.features)
 
 
-def per_primitive(model: AnchorModel) -> AnchorModel:
-    """The same networks with one anchor per primitive: what a deformation without anchors has to evaluate."""
-    config = dataclasses.replace(model.config, primitives=1)
-    k = model.config.primitives
-
-    def repeated(value: Tensor) -> Tensor:
-        return value.detach().repeat_interleave(k, dim=0)
-
-    f_g = model.f_g.detach().flatten(0, 1)[:, None]
-    features = Features(repeated(model.f_v), f_g, repeated(model.sigma), repeated(model.color))
-    single = AnchorModel(config, repeated(model.positions), features).to(model.positions.device)
-    single.coarse_net.load_state_dict(model.coarse_net.state_dict())
-    torch.nn.init.normal_(single.fine_net.last.weight, std=0.003)
-    return single
-
-
 def frame_rates(
     sizes: tuple[tuple[int, int], ...], anchors: tuple[int, ...], repeats: int, device: str = "cpu"
-) -> list[dict[str, object]]:
+) -> list[dict[str, Value]]:
     """A row for every number of anchors and size."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Value]] = []
     for count in anchors:
         model = synthetic_model(ModelConfig(), count).to(device)
         player = Player(model, predicted(model))
@@ -112,14 +98,14 @@ def frame_rates(
         times = medians(steps, repeats, device_clock(device))
         deformation = times.pop("deformation")
         for size, frame in times.items():
-            row = {"anchors": count, "primitives": count * model.config.primitives, "size": size}
+            row: dict[str, Value] = {"anchors": count, "primitives": count * model.config.primitives, "size": size}
             rows.append({**row, "deformation_ms": deformation, "frame_ms": frame, "fps": round(1e3 / frame, 1)})
     return rows
 
 
 def against_primitives(
     anchors: int, primitives: int, size: int, repeats: int, device: str = "cpu"
-) -> list[dict[str, object]]:
+) -> list[dict[str, Value]]:
     """Deformation and frames by anchors and by primitives, each compiled and in torch."""
     model = synthetic_model(ModelConfig(primitives=primitives), anchors).to(device)
     rows = predicted(model)
@@ -134,9 +120,9 @@ def against_primitives(
             steps[f"{path}, {unit}, deformation"] = player.deformed
             steps[f"{path}, {unit}, frame"] = partial(player.frame, view)
     times = medians(steps, repeats, device_clock(device))
-    found_rows: list[dict[str, object]] = []
+    found_rows: list[dict[str, Value]] = []
     for path in paths:
-        row: dict[str, object] = {"networks": path, "anchors": anchors, "primitives": anchors * primitives}
+        row: dict[str, Value] = {"networks": path, "anchors": anchors, "primitives": anchors * primitives}
         for part in ("deformation", "frame"):
             by_anchor, by_primitive = (times[f"{path}, {unit}, {part}"] for unit in ("anchor", "primitive"))
             row |= {f"{part}_by_anchor_ms": by_anchor, f"{part}_by_primitive_ms": by_primitive}
@@ -165,7 +151,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable, alone on stdout")
     options = parser.parse_args()
     check_device(options.device)
-    options.file.open("rb").close()  # before minutes are spent on what comes first
+    first_camera(open_scene(options.file))  # before minutes are spent on what comes first
     threads = options.threads if options.device == "cpu" else 1
     torch.set_num_threads(threads)
 
@@ -191,8 +177,8 @@ def main() -> None:
         options.csv.mkdir(parents=True, exist_ok=True)
         for row in rates:
             row["threads"] = threads
-        write_csv(options.csv / "playback.csv", rates)
-        write_csv(options.csv / "anchors_against_primitives.csv", versus)
+        write_rows(options.csv / "playback.csv", rates)
+        write_rows(options.csv / "anchors_against_primitives.csv", versus)
     if options.json:
         document = {"threads": threads, "device": options.device, "frames": rates, "anchors_against_primitives": versus}
         print(json.dumps({**document, "start_up_s": seconds}))

@@ -13,9 +13,12 @@ import json
 import platform
 import sys
 import time
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
+from adcgs.bitstream import write_atomically
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.geometry import decode_positions, encode_positions, morton_order
@@ -36,6 +39,7 @@ COLUMNS = [
 TIMED = {"synthetic_100k_b12": 12, "synthetic_100k_b21": 21}
 TARGETS = "targets: mean 0.97 or less, none above 1.00; 100,000 points in 3 s each way"
 Cloud = NDArray[np.unsignedinteger]
+UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)  # JSON's, numpy's
 
 
 def surfaces(count: int, bits: int, seed: int = 0) -> Cloud:
@@ -77,18 +81,29 @@ def measure(name: str, xyz: Cloud, bits: int, tmc13: int | None) -> dict[str, Va
 
 def clouds(folder: Path) -> list[tuple[str, Cloud, int, int]]:
     """(name, points, bits per axis, TMC13's bytes) of every cloud that ``sizes.json`` lists."""
+    listed, reading = [], "sizes.json"
     try:
-        sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
-        listed = []
+        sizes = json.loads((folder / reading).read_text(encoding="utf-8"))
+        if not isinstance(sizes, dict):
+            raise ValueError("is no object of clouds by name")
         for name, size in sorted(sizes.items()):
-            with np.load(folder / f"{name}.npz") as file:
-                listed.append((name, file["xyz"], size["bits_per_axis"], size["tmc13_octree_bytes"]))
-    except (OSError, KeyError, ValueError) as error:
-        problem = f"{folder}: no folder of clouds with sizes.json (--help says what it holds): {error}"
+            reading = f"{name} in sizes.json"
+            bits, tmc13 = (_count(size[key]) for key in ("bits_per_axis", "tmc13_octree_bytes"))
+            reading = f"{name}.npz"
+            with np.load(folder / reading) as file:
+                listed.append((name, file["xyz"], bits, tmc13))
+    except UNREADABLE as error:
+        problem = f"{folder}: no folder of clouds with sizes.json (--help says what it holds): {reading}: {error}"
         raise OptionError("bad-option", problem) from None
     if not listed:
         raise OptionError("bad-option", f"{folder}: sizes.json lists no cloud")
     return listed
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{value!r} is no number from 1 on")
+    return value
 
 
 def main() -> None:
@@ -115,7 +130,7 @@ def main() -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         write_csv(options.output / "positions.csv", [*rows, *timed], COLUMNS)
         machine = f"Processor time on one core of {platform.machine()}, Python {platform.python_version()}."
-        (options.output / "positions.md").write_text(f"{table}\n{machine}\n", encoding="utf-8")
+        write_atomically(options.output / "positions.md", f"{table}\n{machine}\n".encode())
     if options.json:
         summary = {"mean_ratio": round(mean, 5), "worst_ratio": ratios[worst], "worst": worst}
         print(json.dumps({"clouds": rows, "timed": timed, **summary}))

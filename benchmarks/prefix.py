@@ -1,7 +1,8 @@
-"""PSNR against the bytes that were read: ``python benchmarks/prefix.py FILE SCENE [--downscale D] [-o OUT.csv]``.
+"""PSNR against the bytes that were read: ``python benchmarks/prefix.py FILE SCENE [-o OUT.csv]``.
 
 A file is cut behind every section from which on it can be rendered (positions, f_v, sigma and colours must be there,
-the chunks of f_g may be missing), decoded as ``adcgs-decode --partial`` does, and compared on held-out views.
+the chunks of f_g may be missing), decoded as ``adcgs-decode --partial`` does, and compared on held-out views of the
+capture that it was made from.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from adcgs.bitstream import Container
-from adcgs.scene import load_scene
-from heldout import heldout_psnr, write_csv
+from adcgs.evaluation.tables import Value
+from heldout import heldout_psnr, load_scene_of, write_rows
 from runs import Parser, one_line, positive
 
 
@@ -29,13 +30,12 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("scene", type=Path)
-    parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")
     parser.add_argument("--views", type=positive, default=20, help="held-out views, evenly spread")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
     cuts, data = boundaries(options.file), options.file.read_bytes()  # before the capture, which may take minutes
-    scene = load_scene(options.scene, downscale=options.downscale)
-    rows = []
+    scene = load_scene_of([options.file], options.scene)
+    rows: list[dict[str, Value]] = []
     with tempfile.TemporaryDirectory() as folder:
         for size, name in cuts:
             cut = Path(folder) / "cut.adc"
@@ -44,7 +44,7 @@ def main() -> None:
             rows.append({"scene": options.scene.name, "bytes": size, "last": name, "psnr": quality})
             print(f"{size:>9} bytes, up to {name:<6} {quality:7.2f} dB", file=sys.stderr)
     if options.output:
-        write_csv(options.output, rows)
+        write_rows(options.output, rows)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adcgs.bitstream import write_atomically
 from adcgs.errors import OptionError
 from adcgs.evaluation.rd import Curve, bd_psnr, bd_rate, plot_allocation, plot_rd
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, read_csv, write_csv
@@ -40,6 +41,7 @@ from runs import (
     Settings,
     StepError,
     add_options,
+    check_folders,
     describe,
     encode_and_score,
     in_parallel,
@@ -76,6 +78,9 @@ def main() -> None:
         raise OptionError("bad-option", f"--lambdas {args.lambdas}: give numbers over 0, separated by commas")
     if len(set(map(float, lambdas))) < len(lambdas):
         raise OptionError("bad-option", f"--lambdas {args.lambdas}: names one twice")
+    methods = [(OURS, value) for value in lambdas] + [(STATIC, STATIC_LAMBDA)]
+    tasks = [(settings, *method) for settings in scenes for method in methods]
+    check_folders(scenes, args.output, (_folder(args.output, *task) for task in tasks))
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -83,8 +88,6 @@ def main() -> None:
         rows.extend(found)
         write_tables(rows, scenes, args.output, args.jobs)
 
-    methods = [(OURS, value) for value in lambdas] + [(STATIC, STATIC_LAMBDA)]
-    tasks = [(settings, *method) for settings in scenes for method in methods]
     in_parallel(args.jobs, lambda task: run(*task, args.output, args.force), tasks, note)
     if not args.no_baselines:
         names = [name for name in BASELINES if name != "spz_frames" or spz_available()]
@@ -120,9 +123,13 @@ def run(settings: Settings, method: str, value: str, output: Path, force: bool) 
     """One lambda of one scene, of the whole method or of a static model."""
     switches = [word for change in STATIC_ARGUMENTS for word in ("--set", change)] if method == STATIC else []
     settings = replace(settings, encode_args=(*settings.encode_args, "--lambda", value, *switches))
-    folder = output / settings.scene / (f"lambda_{value}" if method == OURS else "static")
+    folder = _folder(output, settings, method, value)
     row = keep(settings, folder, force, f"{settings.scene}, {method}, lambda {value}", encode_and_score)
     return {**row, "scene": settings.scene, "method": method, "lambda": float(value)}
+
+
+def _folder(output: Path, settings: Settings, method: str, value: str) -> Path:
+    return output / settings.scene / (f"lambda_{value}" if method == OURS else "static")
 
 
 def baseline(settings: Settings, program: str, lambdas: Sequence[str], output: Path, force: bool) -> list[Row]:
@@ -221,7 +228,7 @@ def write_tables(rows: Sequence[Row], settings: Sequence[Settings], output: Path
         plot_allocation(output / "bytes.png", {scene: bars for scene, bars in allocations.items() if bars})
         text.append("### where the bytes go\n\n![bytes by component](bytes.png)\n")
     text += [f"**{r['scene']}, {r['method']} failed**: {r['error']}\n" for r in lines if r.get("error")]
-    (output / "rd.md").write_text("\n".join(text), encoding="utf-8")
+    write_atomically(output / "rd.md", "\n".join(text).encode())
 
 
 def _bytes(row: Mapping[str, Value], key: str) -> float:

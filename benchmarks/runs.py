@@ -2,7 +2,8 @@
 
 What the benchmarks over captures (scenes.py, ablation.py, rate_distortion.py) share. A run has a folder: its settings,
 the file, every command's report and log. A result that is there with the same settings is not measured again, and a
-training that was interrupted goes on. Whether the code has changed since is not noticed: give another OUTPUT then.
+training that was interrupted goes on; with other settings it is made anew, which is said. Whether the code has changed
+since is not noticed: give another OUTPUT then. A folder that no run made is never deleted.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import numpy as np
+from adcgs.bitstream import write_atomically
 from adcgs.cli.common import EXIT_INTERRUPTED, EXIT_REFUSED, handle_errors, parse_background, parse_size
 from adcgs.cli.encode import configure, without_preset
 from adcgs.cli.encode import main as encode_command
@@ -34,6 +36,10 @@ from adcgs.evaluation.tables import Column, Value
 from adcgs.scene import detect_layout
 from adcgs.training import TrainingConfig
 from adcgs.training.overrides import apply, parse_assignments
+
+if TYPE_CHECKING:
+    from adcgs.camera import Camera
+    from adcgs.decode import DecodedScene
 
 Row = dict[str, Value]
 Task = TypeVar("Task")
@@ -218,6 +224,24 @@ def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, flo
     return found
 
 
+def check_folders(settings: Sequence[Settings], output: Path, folders: Iterable[Path]) -> None:
+    """Refuse, before anything runs, to put results where a capture is, or other files that no run made.
+
+    Args:
+        folders: of the runs.
+
+    Raises:
+        OptionError: naming the folder.
+    """
+    for one in settings:
+        place = (output / one.scene).resolve()
+        if Path(one.capture).is_relative_to(place):
+            problem = f"the results of {one.scene} would go to {place}, where the capture is; give another -o"
+            raise OptionError("bad-option", f"-o {output}: {problem}")
+    for folder in folders:
+        _earlier(folder)
+
+
 def in_parallel(
     jobs: int,
     work: Callable[[Task], Result],
@@ -259,13 +283,9 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
     ``commit`` is that of the code which measured it; None where it was not kept, or no git knew.
     """
     stated = json.loads(json.dumps(asdict(settings)))
-    earlier = {"split": "test", **(read_json(folder / "settings.json") or {})}  # older results are of test views
-    if force or {**earlier, "split": settings.split} != stated:
-        shutil.rmtree(folder, ignore_errors=True)
-    elif earlier != stated:  # the training stands, other views are measured
-        (folder / "result.json").unlink(missing_ok=True)
+    _remove_stale(stated, folder, force, name)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps(stated, indent=1), encoding="utf-8")
+    write_json(folder / "settings.json", stated)
     earlier = read_json(folder / "result.json")
     if earlier is not None:
         print(f"{name}: results are there", file=sys.stderr)
@@ -276,10 +296,49 @@ def keep(settings: Settings, folder: Path, force: bool, name: str, measure: Call
     except StepError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return {"scene": settings.scene, "error": str(error)}
-    (folder / "result.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
+    write_json(folder / "result.json", row)
     reached = f"{row['psnr']:.2f} dB in {row['bytes']} bytes" if "psnr" in row else f"{row['fps']:.1f} fps"
     print(f"{name}: {reached}, {time.strftime('%H:%M')}", file=sys.stderr)
     return row
+
+
+def _earlier(folder: Path) -> dict[str, Any] | None:
+    """The settings of the run whose folder it is; None where there is none yet.
+
+    Raises:
+        OptionError: the folder holds what no run made, and so must not be deleted.
+    """
+    found = read_json(folder / "settings.json")
+    if isinstance(found, dict) and {field.name for field in fields(Settings) if field.default is MISSING} <= set(found):
+        return {"split": "test", **found}  # older results are of test views
+    if folder.exists() and any(folder.iterdir()):
+        problem = "holds files, but no settings.json of a run; give another -o, or remove the folder"
+        raise OptionError("bad-option", f"{folder}: {problem}")
+    return None
+
+
+def _remove_stale(stated: Mapping[str, Any], folder: Path, force: bool, name: str) -> None:
+    """Delete what an earlier run with other settings has left, or its measurement alone where its training stands."""
+    earlier = _earlier(folder)
+    if earlier is None:
+        return
+    changed = [key for key in {**stated, **earlier} if earlier.get(key) != stated.get(key)]
+    said = ", ".join(f"{key} {earlier.get(key)}, now {stated.get(key)}" for key in changed)
+    if force or not _of_measurement(stated).issuperset(changed):
+        if changed:
+            print(f"{name}: is made anew, what was there had other settings: {said}", file=sys.stderr)
+        shutil.rmtree(folder)
+    elif changed:
+        print(f"{name}: is measured anew, its training stands: {said}", file=sys.stderr)
+        (folder / "result.json").unlink(missing_ok=True)
+        report = read_json(folder / "encode.json")
+        if "threads" in changed and report is not None:  # tables would show its time as that of as many as now
+            write_json(folder / "encode.json", {**report, "minutes": None})
+
+
+def _of_measurement(stated: Mapping[str, Any]) -> set[str]:
+    """Settings that do not matter to what was trained; threads only where they say how far a training gets."""
+    return {"split", "st_lpips"} | (set() if stated["iterations"] is None else {"threads"})
 
 
 def encode(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -415,7 +474,7 @@ def command(verb: str, *arguments: object, log: Path, cwd: Path | None = None, n
         lines = (log / f"{name}.log").read_text(encoding="utf-8").strip().splitlines()
         raise StepError(f"adcgs-{verb} ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
     report = json.loads(done.stdout)
-    (log / f"{name}.json").write_text(done.stdout, encoding="utf-8")
+    write_atomically(log / f"{name}.json", done.stdout.encode())  # cut, it would be taken for a training to do again
     return dict(report)
 
 
@@ -471,6 +530,23 @@ def bits_per_coefficient(sizes: Mapping[str, Any]) -> float:
 def evenly(count: int, limit: int) -> list[int]:
     """At most ``limit`` indices, evenly spread over ``count``."""
     return [int(i) for i in np.unique(np.linspace(0, count - 1, min(limit, count)).round())]
+
+
+def first_camera(decoded: DecodedScene) -> Camera:
+    """That of the first of a file's views.
+
+    Raises:
+        OptionError: ``no-views`` for a file without cameras, which the format allows.
+    """
+    if not decoded.views:
+        problem = "holds no cameras, so there is no view to draw; give a file that holds some"
+        raise OptionError("no-views", f"{decoded.path}: {problem}")
+    return decoded.views[0].camera
+
+
+def write_json(path: Path, document: object) -> None:
+    """Atomically, so that a run which is killed leaves no cut file."""
+    write_atomically(path, json.dumps(document, indent=1).encode())
 
 
 def read_json(path: Path) -> Any:

@@ -3,7 +3,8 @@
 For each capture the installed commands run one after another: adcgs-encode; adcgs-decode in an empty folder that
 holds the file alone; adcgs-inspect; adcgs-eval. OUTPUT gets scenes.csv, scenes.md and a folder per scene with the
 file, every command's report and log, side-by-side pictures (truth, decoded, error x4) of some held-out views,
-and slices through time. A scene whose results are there with the same settings is not run again (--force does).
+and slices through time. A scene whose results are there with the same settings is not run again (--force does); those
+of other settings are replaced, which is said.
 
     python benchmarks/scenes.py captures/ --minutes 10 --downscale mutant=2 --only mutant,knight --jobs 2 --threads 1
     python benchmarks/scenes.py captures/ --minutes 10 --extra-encode-args="--weights int8 --lambda 2e-3"
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from adcgs.bitstream import write_atomically
 from adcgs.evaluation import pictures
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.smoothness import largest_jump
@@ -34,6 +36,7 @@ from runs import (
     Settings,
     StepError,
     add_options,
+    check_folders,
     command,
     describe,
     encode,
@@ -58,6 +61,7 @@ def main() -> None:
     """Run what the command line asks for."""
     args = _parse()
     settings = settings_of(args)
+    check_folders(settings, args.output, (args.output / one.scene for one in settings))
     args.output.mkdir(parents=True, exist_ok=True)
     rows = in_parallel(args.jobs, lambda s: run_scene(s, args.output, args.force), settings)
     write_tables(rows, settings[0], args.output, args.jobs)
@@ -165,7 +169,7 @@ def write_tables(rows: Sequence[Mapping[str, Value]], settings: Settings, output
     for row in good:
         names = sorted(path.name for path in (output / str(row["scene"])).glob("*.jpg"))
         text.append("".join([f"### {row['scene']}\n\n", *(f"![{n}]({row['scene']}/{n})\n" for n in names)]))
-    (output / "scenes.md").write_text("\n".join(text), encoding="utf-8")
+    write_atomically(output / "scenes.md", "\n".join(text).encode())
 
 
 def _load(path: Path) -> pictures.Picture:

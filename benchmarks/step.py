@@ -30,6 +30,7 @@ import adcgs
 import numpy as np
 import torch
 from adcgs.entropy import EntropyConfig, MultiDimensionEntropyModel
+from adcgs.evaluation.tables import Value
 from adcgs.features import Features
 from adcgs.gaussians import Gaussians
 from adcgs.model import AnchorModel, ModelConfig, Primitives
@@ -40,7 +41,7 @@ from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
 from adcgs.training.rigidity import Rigidity
 from adcgs.training.shapes import haze_penalty, needle_penalty
-from heldout import write_csv
+from heldout import write_rows
 from runs import Parser, one_line, positive
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
 from torch import Tensor
@@ -209,7 +210,7 @@ def by_part(times: dict[int, dict[str, float]]) -> dict[str, dict[int, float]]:
     return {name: {count: rows[name] for count, rows in times.items()} for name in times[max(times)]}
 
 
-def csv_rows(name: str, times: dict[int, float]) -> list[dict[str, object]]:
+def csv_rows(name: str, times: dict[int, float]) -> list[dict[str, Value]]:
     """A row for every number of threads but one, if there are others."""
     chosen = [n for n in times if n > 1] or [1]
     rows = ((n, times[n], times[1], round(times[1] / times[n], 2)) for n in chosen)
@@ -235,7 +236,7 @@ def main() -> None:
     if options.csv is not None:
         extra = {f"{name}, with rate": counts for name, counts in by_part(times.rate).items() if "quantisation" in name}
         rows = {**by_part(times.parts), **extra, **by_part(times.whole)}
-        write_csv(options.csv, [row for name, counts in rows.items() for row in csv_rows(name, counts)])
+        write_rows(options.csv, [row for name, counts in rows.items() for row in csv_rows(name, counts)])
     if options.json:
         print(json.dumps({**as_json(times), **{k: vars(options)[k] for k in ("device", "clock", "width")}}))
 

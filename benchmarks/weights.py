@@ -1,7 +1,7 @@
-"""What fp16 and int8 network weights cost: ``python benchmarks/weights.py FILE SCENE [--downscale D] [-o OUT.csv]``.
+"""What fp16 and int8 network weights cost: ``python benchmarks/weights.py FILE SCENE [-o OUT.csv]``.
 
 A file with fp32 networks, whose training knew of no others, is written again with the other kinds of weights,
-everything else alike, and each is decoded and compared on held-out views.
+everything else alike, and each is decoded and compared on held-out views of the capture that it was made from.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from adcgs.bitstream import Container, array_sizes, pack_arrays, unpack_arrays, write_container
 from adcgs.decode import configurations, open_scene, read_header
 from adcgs.errors import OptionError
+from adcgs.evaluation.tables import Value
 from adcgs.model import network_shapes
-from adcgs.scene import load_scene
 from adcgs.training.rounding import round_networks
-from heldout import heldout_psnr, write_csv
+from heldout import heldout_psnr, load_scene_of, write_rows
 from runs import Parser, one_line, positive
 
 KINDS = ("fp32", "fp16", "int8")
@@ -50,13 +50,12 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("file", type=Path, help="made with --weights fp32, the default")
     parser.add_argument("scene", type=Path)
-    parser.add_argument("--downscale", type=float, default=1.0, help="as the file was made")
     parser.add_argument("--views", type=positive, default=20, help="held-out views, evenly spread")
     parser.add_argument("-o", "--output", type=Path, help="CSV")
     options = parser.parse_args()
     require_fp32(options.file)
-    scene = load_scene(options.scene, downscale=options.downscale)
-    rows = []
+    scene = load_scene_of([options.file], options.scene)
+    rows: list[dict[str, Value]] = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             target = Path(folder) / f"{kind}.adc"
@@ -67,7 +66,7 @@ def main() -> None:
             lost = rows[0]["psnr"] - rows[-1]["psnr"]  # type: ignore[operator]
             print(f"{kind}  {target.stat().st_size:>9} bytes  {quality:7.3f} dB  lost {lost:6.3f}", file=sys.stderr)
     if options.output:
-        write_csv(options.output, rows)
+        write_rows(options.output, rows)
 
 
 if __name__ == "__main__":

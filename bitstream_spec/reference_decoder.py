@@ -243,8 +243,8 @@ SETTINGS = {
 }
 RANGES = {
     "primitives": (1, 64),
-    "reference_dim": (1, 256),
-    "residual_dim": (1, 256),
+    "reference_dim": (1, 128),
+    "residual_dim": (1, 64),
     "prediction_width": (4, 1024),
     "deformation_width": (4, 1024),
     "time_dim": (1, 4096),
@@ -967,10 +967,11 @@ class EntropyModel:
         """Section 6: component -> (N, columns) integers, in coding order; streams of the last chunks may be missing."""
         v, m, e, s, c = (self.sizes[letter] for letter in "VMESC")
         w = self.width
+        total = e + v + s + c + m * w
         always = ("hyper", "f_v", "sigma", "color")
         if count > 2**22:
             raise Refused("bad-count", f"{count} anchors")
-        if count > 1024 + sum(len(streams[name]) for name in always):
+        if count * total > 2**18 + 256 * sum(len(streams[name]) for name in always):
             raise Refused("count-exceeds-data", f"{count} anchors")
         factor, logs = (np.array(table) for table in factor_tables())
         values: dict[str, Integers] = {}

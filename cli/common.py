@@ -47,13 +47,21 @@ def handle_errors(command: Callable[P, None]) -> Callable[P, None]:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _refuse("io-error", f"{where}{error.strerror or error}", as_json)
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
             _refuse("out-of-memory", "out of memory; try a smaller --size or a larger --downscale", as_json)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(EXIT_INTERRUPTED)
 
     return run
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Torch says so by a RuntimeError: on a GPU of a class of its own, on a CPU by its allocator's name alone."""
+    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or named
 
 
 class Command(click.Command):

@@ -359,6 +359,12 @@ def _describe(capture: Scene) -> None:
 
 def _train(trainer: Trainer, state: Path) -> None:
     """Train under a live line."""
+    if state.exists() and not trainer.saved:
+        minutes = trainer.config.checkpoint_minutes
+        console().print(
+            f"{state} is of an earlier run: it is overwritten after {minutes:g} minutes (--resume goes on with it)",
+            soft_wrap=True,
+        )
     try:
         if console().is_terminal:
             with _progress() as progress:
@@ -370,11 +376,11 @@ def _train(trainer: Trainer, state: Path) -> None:
                 lambda s: console().print(f"{s.progress:4.0%} {_line(s)}", soft_wrap=True), report_every=_LOG_SECONDS
             )
     except KeyboardInterrupt:
-        if state.exists():
+        if trainer.saved:
             console().print(f"stopped; state is in {state}\nresume with: {_resume_line()}", soft_wrap=True)
         raise
     except TrainingError as error:
-        if error.code == "not-finite" and state.exists():
+        if error.code == "not-finite" and trainer.saved:
             raise TrainingError(error.code, f"{error}; resume from {state} with --resume") from error
         raise
 

@@ -254,10 +254,15 @@ def check_device(device: str) -> None:
     import torch
 
     try:
-        kind = torch.device(device).type
+        wanted = torch.device(device)
     except RuntimeError:
         raise OptionError("no-device", f"--device {device!r} is not a torch device; use cpu or cuda") from None
-    if kind not in ("cpu", "cuda"):
+    if wanted.type not in ("cpu", "cuda"):
         raise OptionError("no-device", f"--device {device!r} is not supported; use cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if wanted.type == "cpu":
+        return
+    if not torch.cuda.is_available():
         raise OptionError("no-device", f"--device {device!r}: torch sees no CUDA device here; use --device cpu")
+    if (wanted.index or 0) >= torch.cuda.device_count():
+        last = f"cuda:{torch.cuda.device_count() - 1}"
+        raise OptionError("no-device", f"--device {device!r}: the last that torch sees here is {last}; use that")

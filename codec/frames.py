@@ -18,6 +18,8 @@ from .decode import DecodedScene
 from .errors import OptionError
 from .viewpoints import Viewpoint, describe
 
+_MAX_VIDEO_SIDE = 16384  # of libx264
+
 
 @dataclass(frozen=True)
 class RenderReport:
@@ -111,6 +113,7 @@ class _VideoWriter:
     """H.264 in MP4 through PyAV, into a temporary file that :meth:`finish` renames."""
 
     def __init__(self, path: Path, width: int, height: int, rate: float) -> None:
+        """Raises OptionError ``bad-video`` for a name or a size that it cannot write."""
         import av
 
         if path.suffix.lower() not in (".mp4", ".mov", ".mkv"):
@@ -118,13 +121,20 @@ class _VideoWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+        if max(width, height) > _MAX_VIDEO_SIDE:
+            problem = f"{path}: {width}x{height} is too large for H.264, which ends at {_MAX_VIDEO_SIDE} a side"
+            raise OptionError("bad-video", f"{problem}; give a smaller --size")
         self.container: Any = av.open(str(self.temporary), "w")
-        exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))  # a header allows slower clips
-        self.stream: Any = self.container.add_stream("libx264", rate=exact)
-        # Every player plays 4:2:0, which needs even sizes: the last row or column is repeated.
-        self.stream.width, self.stream.height = width + width % 2, height + height % 2
-        self.stream.pix_fmt = "yuv420p"
-        self.stream.options = {"crf": "16", "preset": "medium"}
+        try:
+            exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))  # a header allows slower clips
+            self.stream: Any = self.container.add_stream("libx264", rate=exact)
+            # Every player plays 4:2:0, which needs even sizes: the last row or column is repeated.
+            self.stream.width, self.stream.height = width + width % 2, height + height % 2
+            self.stream.pix_fmt = "yuv420p"
+            self.stream.options = {"crf": "16", "preset": "medium"}
+        except BaseException:
+            self.discard()
+            raise
 
     def add(self, image: NDArray[np.uint8]) -> None:
         import av
@@ -139,5 +149,8 @@ class _VideoWriter:
         os.replace(self.temporary, self.path)
 
     def discard(self) -> None:
-        self.container.close()
-        self.temporary.unlink(missing_ok=True)
+        """Remove what is not finished; after :meth:`finish` there is nothing."""
+        try:
+            self.container.close()  # on a full disk this fails as well
+        finally:
+            self.temporary.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ _LIMITS = {
     "hyper": 32,
     "hidden": 256,
 }
-_MAX_RESIDUAL = 2048  # f_g values of one anchor
+MAX_RESIDUAL = 2048  # f_g values of one anchor
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class EntropyConfig:
                 raise _bad(f"{name} is {value!r}; it must be an integer from 1 to {limit}")
         if self.f_g % self.chunks:
             raise _bad(f"f_g is {self.f_g}; it must be a multiple of chunks, {self.chunks}")
-        if self.primitives * self.f_g > _MAX_RESIDUAL:
-            raise _bad(f"primitives x f_g is {self.primitives * self.f_g}; at most {_MAX_RESIDUAL} are allowed")
+        if self.primitives * self.f_g > MAX_RESIDUAL:
+            raise _bad(f"primitives x f_g is {self.primitives * self.f_g}; at most {MAX_RESIDUAL} are allowed")
         for name in ("q_f_v", "q_f_g", "q_sigma", "q_color"):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 1e-6 <= value <= 1e6:

@@ -224,7 +224,7 @@ class MultiDimensionEntropyModel(nn.Module):
             self._observe(features)
         kept = _Steps({}, {}, {})
         log_q = {name: self._join(f"log_q.{name}", value, kept.log_q, name) for name, value in self.log_q.items()}
-        eta, hyper = self._hyperprior(features.f_v, mode == "noise", count_bits)
+        eta, hyper = self._hyperprior(features.f_v, mode != "round", count_bits)
         tensors = (eta, *vars(features).values(), *log_q.values(), *self.networks.parameters())
         run = self._code_compiled if fusable(self.networks.values(), tensors) else self._code_plain
         values, bits, kept.means = run(features, eta * ETA_SCALE, log_q, mode, kept.factors, count_bits)

@@ -40,7 +40,10 @@ VALUE_LIMIT = 1 << 30  # saturation of means and values
 ETA_UNIT = 256  # fixed-point 1.0 of eta as a context
 ETA_LIMIT = 127
 MAX_ANCHORS = 1 << 22
-FREE_ANCHORS = 1024  # so many anchors may cost nothing; each further one a byte of the streams that every file has
+# A bound on memory by the bytes that were sent: so many values may cost nothing, and so many more for each byte of the
+# streams that every file has, cut or not. Files have had up to 34 values a byte of those; zeros could be 40 000.
+FREE_VALUES = 1 << 18
+VALUES_PER_BYTE = 256
 BATCH = 4096  # anchors per matrix product; any number gives the same integers
 
 Values = NDArray[np.int32]
@@ -169,7 +172,7 @@ class SealedEntropyModel:
             return residuals
 
         decoded = self._decode(eta, code, (), products)
-        streams["hyper"] += _padding(streams, eta.shape[0])
+        streams["hyper"] += _padding(streams, self._values(eta.shape[0]))
         counts = {name: decoded.values[name].size for name in self.config.components}
         return CodedFeatures(streams, counts, decoded)
 
@@ -182,6 +185,9 @@ class SealedEntropyModel:
         products: Products | None = None,
     ) -> DecodedFeatures:
         """Decode the attributes of ``count`` anchors from one stream per component.
+
+        Memory is at most some 60 bytes for each value, eta's included, of which there are at most 2^18 and 256 more for
+        each byte of the streams that every file has: 16 MB, and 15 KB for a byte.
 
         Args:
             coded: component -> bytes; damage that a checksum would have found gives wrong symbols or an error.
@@ -196,9 +202,10 @@ class SealedEntropyModel:
         if not 1 <= count <= MAX_ANCHORS:
             raise BitstreamError("bad-count", f"entropy streams: {count} anchors; 1 to {MAX_ANCHORS} are allowed")
         missing = self._missing(coded, partial)
-        if count > _anchors_of(coded):
+        if self._values(count) > _values_of(coded):
             raise BitstreamError(
-                "count-exceeds-data", f"entropy streams: {count} anchors in too few bytes; get the file again"
+                "count-exceeds-data",
+                f"entropy streams: {count} anchors, {self._values(count)} values in too few bytes; get the file again",
             )
         eta = self._decode_eta(coded["hyper"], count)
 
@@ -277,31 +284,40 @@ class SealedEntropyModel:
         values: dict[str, Values] = {"hyper": eta}
         symbols: dict[str, NDArray[np.int32]] = {"hyper": eta}
 
-        def decode(name: str, out: Floats, factor_index: Floats) -> None:
-            mean_at, level_at = config.columns(name)
-            width = config.width(name)
-            mean = saturate(out[:, mean_at : mean_at + width], VALUE_LIMIT)
-            factor, scale = _scale(out[:, level_at : level_at + width], factor_index)
+        def decode(name: str, mean: Floats, factor: Floats, scale: NDArray[np.uint8]) -> None:
             residuals = residuals_of(name, mean, factor, scale)
             symbols[name] = residuals.astype(np.int32)
             values[name] = saturate(residuals * factor + mean, VALUE_LIMIT).astype(np.int32)
 
         out = self._evaluate("f_v", saturate(eta * float(ETA_UNIT), INT16), products)
-        decode("f_v", out, out[:, -1:])
+        decode("f_v", *self._predicted("f_v", out, out[:, -1:]))
         context = [self._context("f_v", values)]
 
         out = self._evaluate("attributes", context[0], products)
         factors = out[:, 2 * (config.sigma + config.color) :]
-        decode("sigma", out, factors[:, :1])
-        decode("color", out, factors[:, 1:2])
+        decode("sigma", *self._predicted("sigma", out, factors[:, :1]))
+        decode("color", *self._predicted("color", out, factors[:, 1:2]))
 
         for m in range(config.chunks):
             name = f"f_g_{m}"
-            out = self._evaluate(name, np.concatenate(context, axis=1), products)
-            decode(name, out, factors[:, 2 + m : 3 + m])
+            factor = factors[:, 2 + m : 3 + m]
+            # The outputs have no name, so that they, most of a chunk's memory, are gone before its symbols come.
+            predicted = self._predicted(name, self._evaluate(name, np.concatenate(context, axis=1), products), factor)
+            decode(name, *predicted)
             if m < config.chunks - 1:
                 context.append(self._context(name, values))
         return DecodedFeatures(config, values, symbols, missing, self._dequantise(values))
+
+    def _predicted(self, name: str, out: Floats, factor_index: Floats) -> tuple[Floats, Floats, NDArray[np.uint8]]:
+        """A component's mean (N, C), step factor (N, 1) and scale level (N, C) among its network's outputs."""
+        mean_at, level_at = self.config.columns(name)
+        width = self.config.width(name)
+        mean = saturate(out[:, mean_at : mean_at + width], VALUE_LIMIT)
+        return mean, *_scale(out[:, level_at : level_at + width], factor_index)
+
+    def _values(self, count: int) -> int:
+        """How many values so many anchors have, of all components."""
+        return count * sum(self.config.width(name) for name in self.config.components)
 
     def _evaluate(self, name: str, inputs: Floats, products: Products | None) -> Floats:
         network = self.parameters.networks[name]
@@ -409,15 +425,15 @@ class SealedEntropyModel:
         return missing
 
 
-def _anchors_of(streams: Mapping[str, bytes]) -> int:
-    """How many anchors these streams may hold: a bound on memory by the bytes that were sent."""
-    return FREE_ANCHORS + sum(len(streams[name]) for name in ("hyper", "f_v", "sigma", "color"))
+def _values_of(streams: Mapping[str, bytes]) -> int:
+    """How many values these streams may hold. Missing chunks count among them, and so no chunk's bytes do."""
+    return FREE_VALUES + VALUES_PER_BYTE * sum(len(streams[name]) for name in ("hyper", "f_v", "sigma", "color"))
 
 
-def _padding(streams: Mapping[str, bytes], count: int) -> bytes:
-    """Zeros, which decoders ignore, for the bound's sake where anchors cost less than a byte (they never do)."""
-    short = max(count - _anchors_of(streams), 0)
-    return bytes((short + 3) // 4 * 4)
+def _padding(streams: Mapping[str, bytes], values: int) -> bytes:
+    """Zeros, which decoders ignore, for the bound's sake where values cost less than it asks for (they hardly do)."""
+    short = max(values - _values_of(streams), 0)
+    return bytes(-(-short // (4 * VALUES_PER_BYTE)) * 4)
 
 
 def _scale(level: Floats, factor_index: Floats) -> tuple[Floats, NDArray[np.uint8]]:

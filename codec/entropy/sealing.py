@@ -30,16 +30,27 @@ _INPUT_UNIT = 1024  # at least so many integers per deviation of a context's cha
 
 
 @torch.no_grad()
+def choose_weight_bits(model: MultiDimensionEntropyModel, features: Features) -> tuple[int, SealedEntropyModel]:
+    """With how many bits a weight the sealed model and the features that it codes are smallest together.
+
+    Raises:
+        OptionError: ``not-finite``.
+    """
+    sealed = [seal(model, features, bits) for bits in _TRIED_BITS]
+    coded = [sum(one.estimate_bits(features).values()) / 8 for one in sealed]
+    total = [
+        len(one.to_bytes()) + size if size <= _MOST_WORSE * coded[-1] else math.inf
+        for one, size in zip(sealed, coded, strict=True)
+    ]
+    best = total.index(min(total))
+    return _TRIED_BITS[best], sealed[best]
+
+
+@torch.no_grad()
 def seal(model: MultiDimensionEntropyModel, features: Features | None, weight_bits: int | None) -> SealedEntropyModel:
     """See ``MultiDimensionEntropyModel.seal``. Raises: OptionError ``bad-weight-bits``, ``not-finite``."""
     if weight_bits is None and features is not None:
-        sealed = [seal(model, features, bits) for bits in _TRIED_BITS]
-        coded = [sum(one.estimate_bits(features).values()) / 8 for one in sealed]
-        total = [
-            len(one.to_bytes()) + size if size <= _MOST_WORSE * coded[-1] else math.inf
-            for one, size in zip(sealed, coded, strict=True)
-        ]
-        return sealed[total.index(min(total))]
+        return choose_weight_bits(model, features)[1]
     weight_bits = 8 if weight_bits is None else weight_bits
     if not 4 <= weight_bits <= 16:
         raise OptionError("bad-weight-bits", f"weights of {weight_bits} bits; 4 to 16 are possible")

@@ -76,7 +76,7 @@ def plot_rd(
         curves: name to points; rates in the unit of ``x_label``.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 
     lines = math.ceil(len(curves) / LEGEND_COLUMNS)
     figure = Figure(figsize=(5.2, 3.8 + 0.2 * lines), layout="constrained")
@@ -86,10 +86,11 @@ def plot_rd(
         axes.plot([p[0] for p in points], [p[1] for p in points], marker=marker, markersize=5, label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     rates = [rate for curve in curves.values() for rate, _ in curve]
-    # Less than two decades have too few powers of ten to label.
-    axes.xaxis.set_minor_formatter(ScalarFormatter() if rates and max(rates) < 20 * min(rates) else NullFormatter())
-    axes.tick_params(axis="x", which="minor", labelsize=7, rotation=45)
+    if rates and max(rates) < 20 * min(rates):  # less than two decades have too few powers of ten to label
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.grid(True, which="both", alpha=0.25)
     # Below the axes: inside it hid points, even where matplotlib thought it best.

@@ -10,8 +10,8 @@ from ..errors import BitstreamError
 # Least and largest value of each size, for files and options alike.
 LIMITS = {
     "primitives": (1, 64),
-    "reference_dim": (1, 256),
-    "residual_dim": (1, 256),
+    "reference_dim": (1, 128),
+    "residual_dim": (1, 64),
     "prediction_width": (4, 1024),
     "deformation_width": (4, 1024),
     "time_dim": (1, 4096),

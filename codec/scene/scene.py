@@ -122,7 +122,7 @@ def _check_options(downscale: float, cache_gb: float, background: Sequence[float
     if not 1 <= downscale <= 1024:
         raise SceneError("bad-option", f"downscale {downscale}: must lie in [1, 1024]; give a factor such as 2")
     if not 0 <= cache_gb <= 1e6:
-        raise SceneError("bad-option", f"cache_gb {cache_gb}: must not be negative; give a size such as 2")
+        raise SceneError("bad-option", f"cache_gb {cache_gb}: must lie in [0, 1e6]; give a size such as 2")
     if len(background) != 3 or not all(0 <= value <= 1 for value in background):
         raise SceneError("bad-option", f"background {background}: give three numbers in [0, 1]")
 

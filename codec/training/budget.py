@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from ..bitstream import KINDS, Kind, pack_arrays, pack_cameras
+from ..bitstream import KINDS, Kind, pack_arrays, pack_cameras, pack_colors
 from ..bitstream.view_colors import SLOPES
 from ..entropy import MultiDimensionEntropyModel
 from ..errors import OptionError
 from ..features import Features
 from ..model import AnchorModel, ModelConfig
 from ..scene import Scene
+from .camera_colors import fixed_cameras
 from .config import TrainingConfig
 from .contents import camera_views
 from .trainer import entropy_config
@@ -52,12 +54,20 @@ def fit_to_size(config: TrainingConfig, scene: Scene, *, keep_anchors: bool = Fa
 
 def least_bytes(config: TrainingConfig, scene: Scene, weights: Kind) -> int:
     """What a file of this configuration takes without its anchors: networks, entropy model, cameras, header."""
-    generator = torch.Generator().manual_seed(config.seed)
-    model = AnchorModel(config.model, torch.zeros(0, 3), _no_features(config.model), generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # the same answer every time it is asked
+        model = AnchorModel(config.model, torch.zeros(0, 3), _no_features(config.model))
+        entropy = MultiDimensionEntropyModel(entropy_config(config))
     networks = pack_arrays({name: array.numpy() for name, array in model.network_arrays().items()}, weights)
-    entropy = MultiDimensionEntropyModel(entropy_config(config)).seal(weight_bits=_SPARSE_BITS).to_bytes()
+    sealed = entropy.seal(weight_bits=_SPARSE_BITS).to_bytes()
     slopes = 2 * SLOPES * (config.model.reference_dim + 1) if config.view_colors else 0
-    return len(networks) + slopes + len(entropy) + len(pack_cameras(camera_views(scene), scene.frame_count)) + _FRAME
+    cameras = len(pack_cameras(camera_views(scene), scene.frame_count)) + _color_bytes(config, scene)
+    return len(networks) + slopes + len(sealed) + cameras + _FRAME
+
+
+def _color_bytes(config: TrainingConfig, scene: Scene) -> int:
+    ids = fixed_cameras((frame.camera_id for frame in scene.split("train")), config.camera_colors)
+    return len(pack_colors({camera_id: np.zeros((3, 4)) for camera_id in ids})) if ids else 0
 
 
 def _no_features(model: ModelConfig) -> Features:

@@ -16,17 +16,32 @@ from torch import Tensor, nn
 
 from ..bitstream.colors import MAX_DIFFERENCE
 
+# Fixed cameras from which on their colours are told apart without being asked for: the mean of fewer says little about
+# what another camera would see.
+_RIG = 4
+
+
+def fixed_cameras(ids: Iterable[int], asked: bool | None) -> list[int]:
+    """The ids, ascending, of the fixed cameras whose colours a run tells apart; none where it does not.
+
+    Args:
+        ids: of the training views' cameras; those of moving cameras are -1.
+        asked: what the configuration says; None: as there are enough of them.
+    """
+    fixed = sorted(set(ids) - {-1})
+    return fixed if asked or (asked is None and len(fixed) >= _RIG) else []
+
 
 class CameraColors(nn.Module):
     """Colour differences of fixed cameras.
 
     Args:
-        ids: of the training views' cameras; those of moving cameras (-1) are left out.
+        ids: of these cameras, ascending.
     """
 
     def __init__(self, ids: Iterable[int]) -> None:
         super().__init__()
-        self.index = {camera_id: i for i, camera_id in enumerate(sorted(set(ids) - {-1}))}
+        self.index = {camera_id: i for i, camera_id in enumerate(ids)}
         self.differences = nn.Parameter(torch.zeros(len(self.index), 3, 4))
 
     def show(self, image: Tensor, camera_id: int) -> Tensor:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import TrainingError
@@ -61,6 +63,30 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         problem = f"{path}: checkpoint format {found!r}, this version reads {FORMAT}; start without it"
         raise TrainingError("bad-checkpoint", problem)
     return tensors, meta
+
+
+def checked(
+    tensors: Mapping[str, Tensor], name: str, shape: Sequence[int], dtype: torch.dtype, within: str = ""
+) -> Tensor:
+    """The tensor ``name``, of this shape and type: what is computed with later may be reached by address.
+
+    Args:
+        within: the section that the tensors are of, for the message.
+
+    Raises:
+        ValueError: naming the tensor, where it is missing or another.
+    """
+    full = f"{within}.{name}" if within else name
+    if name not in tensors:
+        raise ValueError(f"tensor '{full}' is missing")
+    found = tensors[name]
+    if found.dtype != dtype or found.shape != tuple(shape):
+        raise ValueError(f"tensor '{full}' is {_kind(found.dtype, found.shape)}, not {_kind(dtype, shape)}")
+    return found
+
+
+def _kind(dtype: torch.dtype, shape: Sequence[int]) -> str:
+    return f"{str(dtype).removeprefix('torch.')} of {' x '.join(map(str, shape)) or 'no dimensions'}"
 
 
 def section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

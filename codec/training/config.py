@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ..bitstream.header import BLUR_LIMITS
+from ..entropy.config import MAX_RESIDUAL
 from ..errors import OptionError
 from ..model import ModelConfig
 
@@ -177,6 +178,10 @@ class TrainingConfig:
             if not low <= getattr(self, name) <= high:
                 least, most = (end if isinstance(end, int) else f"{end:g}" for end in (low, high))
                 raise OptionError("bad-option", f"{name} is {getattr(self, name)}; give {least} to {most}")
+        values = self.model.primitives * self.model.residual_dim
+        if values > MAX_RESIDUAL:
+            problem = f"model.primitives x model.residual_dim is {values}; give at most {MAX_RESIDUAL}"
+            raise OptionError("bad-option", problem)
         if self.model.residual_dim % self.chunks:
             problem = f"chunks is {self.chunks}; give a divisor of model.residual_dim, {self.model.residual_dim}"
             raise OptionError("bad-option", problem)
@@ -265,9 +270,6 @@ def _fits(value: object, annotation: str) -> bool:
     if isinstance(value, bool):
         return "bool" in kinds
     return isinstance(value, tuple(one for kind in kinds for one in _TYPES[kind]))
-
-
-PRESETS = ("draft", "default", "best")
 
 
 def preset(name: str) -> TrainingConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..entropy.sealing import choose_weight_bits
 from ..geometry import encode_positions
 from .contents import plain_sections
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 _HEAD, _ROW = 16, 8  # bytes of the container before its table of contents, and of a row of it
-_WEIGHT_BITS = (4, 5, 6, 7, 8)  # of the sealed networks
 
 
 def coded_bytes(trainer: Trainer, weight_bits: int) -> float:
@@ -21,9 +21,8 @@ def coded_bytes(trainer: Trainer, weight_bits: int) -> float:
 
 
 def smallest_weight_bits(trainer: Trainer) -> int:
-    """With how many bits a weight the sealed model and the attributes that it codes are smallest together."""
-    sizes = {bits: len(trainer.entropy.seal(trainer.model.features, bits).to_bytes()) for bits in _WEIGHT_BITS}
-    return min(_WEIGHT_BITS, key=lambda bits: sizes[bits] + coded_bytes(trainer, bits))
+    """With how many bits a weight the entropy model would be sealed now."""
+    return choose_weight_bits(trainer.entropy, trainer.model.features)[0]
 
 
 def bytes_besides(trainer: Trainer, weight_bits: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import OptionError
 from ..features import Features
 from ..geometry import encode_positions
 from ..geometry.morton import MAX_BITS
@@ -70,6 +71,20 @@ def on_grid(positions: Tensor, origin: Tensor, voxel: float) -> Grid:
     return Grid(voxel, origin, cells[keep], keep)
 
 
+def addressable(grid: Grid) -> Grid:
+    """The grid, if the position coder can address its cells.
+
+    Raises:
+        OptionError: ``voxel-too-small``, with the smallest that would do.
+    """
+    cells = int(grid.cells.max()) + 1 if len(grid.cells) else 0
+    if cells > 1 << MAX_BITS:
+        least = grid.voxel * cells / (1 << MAX_BITS)
+        problem = f"--voxel {grid.voxel:g}: anchors are {cells} cells apart; give {least:.2g} or more"
+        raise OptionError("voxel-too-small", problem)
+    return grid
+
+
 def choose_grid(
     positions: Tensor,
     origin: Tensor,
@@ -99,7 +114,7 @@ def trained_grid(trainer: Trainer) -> Grid:
     """The configuration's grid for a run's anchors, or the one that rate and distortion ask for; reproducible."""
     positions, config = trainer.model.positions.detach(), trainer.config
     if config.voxel is not None:
-        return on_grid(positions, trainer.origin, config.voxel)
+        return addressable(on_grid(positions, trainer.origin, config.voxel))
     features = trainer.rounded()
     chosen = np.unique(np.linspace(0, len(trainer.frames) - 1, _VIEWS).round().astype(int))
     frames = [trainer.frames[i] for i in chosen]

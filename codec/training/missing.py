@@ -33,7 +33,7 @@ _POINTS = 3  # carved, an anchor
 
 
 def can_search(trainer: Trainer) -> bool:
-    """Whether there is one moving camera, whose pictures tell what is there from what is empty, anchors fade, and
+    """Whether there is one view an instant, whose pictures tell what is there from what is empty, anchors fade, and
     there is time.
     """
     model, minutes = trainer.config.model, trainer.config.minutes

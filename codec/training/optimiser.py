@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from ..entropy import MultiDimensionEntropyModel
 from ..model import AnchorModel
 from .adam import Adam
 from .camera_colors import CameraColors
+from .checkpoint import checked
 from .config import TrainingConfig
 from .shapes import LARGEST
 
@@ -129,8 +132,34 @@ class AnchorOptimiser:
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """The inverse of :meth:`state`, after the model has been given its parameters."""
-        for key, value in state.items():
-            g, p, name = key.split(".", 2)
-            parameter = self.adam.param_groups[int(g)]["params"][int(p)]
-            self.adam.state.setdefault(parameter, {})[name] = value.clone()
+        """The inverse of :meth:`state`, after the model has been given its parameters.
+
+        Raises:
+            ValueError: for moments of other parameters or of other shapes: the kernel reaches them by address.
+        """
+        parameters = {
+            f"{g}.{p}": parameter
+            for g, group in enumerate(self.adam.param_groups)
+            for p, parameter in enumerate(group["params"])
+        }
+        places = [key.rpartition(".")[0] for key in state]
+        unknown = [key for key, place in zip(state, places, strict=True) if place not in parameters]
+        if unknown:
+            raise ValueError(f"tensor 'adam.{unknown[0]}' is of no parameter")
+        for place in dict.fromkeys(places):
+            self.adam.state[parameters[place]] = _moments(state, place, parameters[place])
+
+
+def _moments(state: dict[str, Tensor], place: str, parameter: Tensor) -> dict[str, Tensor]:
+    """What Adam keeps of one parameter, copied from a checkpoint; ValueError where it is not that."""
+    shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+    found = {
+        name: checked(state, f"{place}.{name}", shape, torch.float32 if name == "step" else parameter.dtype, "adam")
+        for name, shape in shapes.items()
+    }
+    others = [key for key in state if key.startswith(place + ".") and key[len(place) + 1 :] not in shapes]
+    if others:
+        raise ValueError(f"tensor 'adam.{others[0]}' is no moment")
+    if not 0.0 <= found["step"].item() < math.inf:
+        raise ValueError(f"tensor 'adam.{place}.step' is {found['step'].item()}, no number of steps")
+    return {name: value.clone() for name, value in found.items()}

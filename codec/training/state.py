@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdcError, TrainingError
-from .checkpoint import section
+from .checkpoint import checked, section
 from .config import TrainingConfig
 from .optimiser import ANCHOR_TENSORS
 from .settling import hold, matrices_of, tensors_of
@@ -89,7 +89,7 @@ def restore(trainer: Trainer, path: Path, tensors: dict[str, Tensor], rest: dict
     tensors = {name: value.to(trainer.device) for name, value in tensors.items()}
     try:
         _restore(trainer, tensors, rest)
-    except (AdcError, AttributeError, KeyError, OverflowError, RuntimeError, ValueError, TypeError) as error:
+    except (AdcError, AttributeError, LookupError, OverflowError, RuntimeError, ValueError, TypeError) as error:
         message = str(error).splitlines()[0]
         problem = f"{path}: does not fit this scene and configuration ({message})"
         raise TrainingError("bad-checkpoint", problem) from error
@@ -104,13 +104,54 @@ def _flies(flies: Tensor, anchors: int) -> Tensor:
     return flies.clone()
 
 
+def _anchor_tensors(trainer: Trainer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the checkpoint's anchors: one row for each in all of them, else as the trainer's own."""
+    found, rows = {}, tensors["model.positions"].shape[:1]
+    if rows == (0,):
+        raise ValueError("tensor 'model.positions' holds no anchors")
+    for name in ANCHOR_TENSORS:
+        own = getattr(trainer.model, name)
+        found[name] = checked(tensors, f"model.{name}", (*rows, *own.shape[1:]), own.dtype).clone()
+    return found
+
+
+def _significance(trainer: Trainer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The sums over the views since the last refinement, of the restored anchors and their primitives."""
+    anchors, sums = len(trainer.model.positions), section(tensors, "significance")
+    for name in ("gradient", "weight", "seen", "opacity"):
+        size = anchors * (1 if name == "opacity" else trainer.significance.primitives)
+        checked(sums, name, (size,), torch.float32, "significance")
+    checked(sums, "views", (1,), torch.int64, "significance")
+    return sums
+
+
+def _steps(trainer: Trainer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What calls without rate reuse, of as many anchors as there were at the last call with rate; none is fine."""
+    steps = section(tensors, "steps")
+    if not steps:
+        return steps
+    config = trainer.entropy.config
+    components = config.components[1:]  # without eta
+    rows = steps["factor.f_v"].shape[:1]
+    shapes = {f"log_q.{name}": (getattr(config, name),) for name in ("f_v", "f_g", "sigma", "color")}
+    shapes |= {f"factor.{name}": (*rows, 1) for name in components}
+    for name, shape in shapes.items():
+        checked(steps, name, shape, torch.float32, "steps")
+        if f"gradient.{name}" in steps:
+            checked(steps, f"gradient.{name}", shape, torch.float32, "steps")
+    for name in components:
+        checked(steps, f"mean.{name}", (*rows, config.width(name)), torch.float32, "steps")
+    checked(steps, "gathers", (), torch.bool, "steps")
+    return steps
+
+
 def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
     model = section(tensors, "model")
     settled = section(tensors, "settled")
     if settled:
         trainer.model.fold()
-    for name in ANCHOR_TENSORS:
-        trainer.optimiser.replace(name, model[name].clone())
+    for name, value in _anchor_tensors(trainer, tensors).items():
+        trainer.optimiser.replace(name, value)
     trainer.model.load_state_dict(model)
     if settled:
         trainer.settled = matrices_of(trainer.model, settled)
@@ -118,15 +159,15 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor], rest: dict[str, Any])
     trainer.entropy.load_state_dict(section(tensors, "entropy"))
     if trainer.colors is not None:
         trainer.colors.load_state_dict(section(tensors, "colors"))
-    trainer.entropy.load_steps_state(section(tensors, "steps"))
+    trainer.entropy.load_steps_state(_steps(trainer, tensors))
     trainer.optimiser.load_state(section(tensors, "adam"))
-    trainer.significance.load_state(section(tensors, "significance"))
+    trainer.significance.load_state(_significance(trainer, tensors))
     trainer.optimiser.taught = bool(rest["taught"])
     trainer.optimiser.flies = _flies(tensors["flies"], len(trainer.model.positions))
     if trainer.rigidity is not None:
         trainer.rigidity.load_state(section(tensors, "rigidity"), len(trainer.model.positions))
     trainer.asked = {str(name): str(value) for name, value in dict(rest["asked"]).items()}
-    trainer.origin = tensors["origin"].clone()
+    trainer.origin = checked(tensors, "origin", trainer.origin.shape, trainer.origin.dtype).clone()
     trainer.iteration, trainer.seconds = int(rest["iteration"]), float(rest["seconds"])
     if trainer.iteration < 0 or not math.isfinite(trainer.seconds):
         raise ValueError("it says that the run went backwards")

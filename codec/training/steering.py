@@ -207,8 +207,9 @@ def training_psnr(trainer: Trainer, limit: int, weight_bits: int | None = None) 
     """
     count = len(trainer.frames)
     frames = [trainer.frames[i] for i in np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))]
-    features = trainer.rounded()
-    if weight_bits is not None:
+    if weight_bits is None:
+        features = trainer.rounded()
+    else:
         decoded = trainer.entropy.seal(trainer.model.features, weight_bits).compress(trainer.model.features).decoded
         features = Features(*(value.to(trainer.device) for value in vars(decoded.features).values()))
     errors = (trainer.render(frame, features).numpy() - trainer.scene.target(frame) for frame in frames)

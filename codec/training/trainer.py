@@ -23,7 +23,7 @@ from ..render import RasterSettings, Render, render
 from ..scene import Frame, Scene
 from ..scene.movers import moving_cloud
 from . import state
-from .camera_colors import CameraColors
+from .camera_colors import CameraColors, fixed_cameras
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import RATE_UNIT, TrainingConfig
 from .grid import VOXELS, snap, trained_grid
@@ -40,9 +40,6 @@ from .steering import Heading, Steering
 
 # Length of the running mean of the shown PSNR, in steps.
 _SMOOTHING = 50
-# Fixed cameras from which on their colours are told apart without being asked for: the mean of fewer says little about
-# what another camera would see.
-_RIG = 4
 
 
 @dataclass(frozen=True)
@@ -111,6 +108,7 @@ class Trainer:
         has_target = config.target_bytes is not None or config.target_psnr is not None
         self.steering = Steering(config) if has_target else None
         self.adjusted = False  # to the target, at the end of the run
+        self.saved = False  # whether the checkpoint, where there is one, is of this run
         self._order: list[int] = []
         self._instants: dict[float, list[Frame]] = {}
         for frame in self.frames:
@@ -317,16 +315,11 @@ class Trainer:
         return render(self.model.seen_from(camera, gaussians, features), camera, background, self.raster), target
 
     def _new_colors(self) -> CameraColors | None:
-        asked = self.config.camera_colors
-        if asked is False:
-            return None
-        colors = CameraColors(frame.camera_id for frame in self.frames)
-        if asked is None and len(colors.index) < _RIG:
-            return None
-        if len(colors.index) < 2:
+        ids = fixed_cameras((frame.camera_id for frame in self.frames), self.config.camera_colors)
+        if self.config.camera_colors and len(ids) < 2:
             problem = f"{self.scene.root}: --camera-colors needs two fixed cameras or more; leave it out"
             raise TrainingError("no-fixed-cameras", problem)
-        return colors.to(self.device)
+        return CameraColors(ids).to(self.device) if ids else None
 
     def seen_by(self, frame: Frame, image: Tensor) -> Tensor:
         """The scene's colours as the frame's camera shows them."""
@@ -478,6 +471,7 @@ class Trainer:
 
     def _freeze_positions(self) -> None:
         """Put anchors on the grid, merge those that meet, and train no position from here on."""
+        self._require_finite()  # rounded to cells, a NaN would be a finite place far away
         with torch.no_grad():
             grid = trained_grid(self)
             self.origin, self.voxel = grid.origin, grid.voxel
@@ -535,6 +529,7 @@ class Trainer:
         if self.checkpoint is None:
             raise TrainingError("no-checkpoint", "this run was given no checkpoint path")
         save_checkpoint(self.checkpoint, *state.of_run(self))
+        self.saved = True
 
     @staticmethod
     def from_checkpoint(scene: Scene, path: Path, checkpoint: Path | None = None, device: str = "cpu") -> Trainer:
@@ -559,6 +554,7 @@ class Trainer:
                 "use the same capture, --downscale and --background",
             )
         state.restore(trainer, path, tensors, meta)
+        trainer.saved = checkpoint == path
         return trainer
 
 

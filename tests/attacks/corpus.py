@@ -21,6 +21,8 @@ from adcgs.bitstream.settings import pack_settings
 from tests.fuzz import samples
 from tests.fuzz.mutators import assemble, honest, rows_of
 
+from . import wide
+
 HUGE = (1 << 64) - 1
 NAN32, INF32, NAN64, INF64 = (struct.pack(f, v) for f in "fd" for v in (float("nan"), float("inf")))
 
@@ -363,6 +365,11 @@ def _streams() -> Iterator[Case]:
         # The range coder drops trailing zeros: no bytes are a stream, that of some symbols.
         yield f"no bytes of {name}", _with(**{name: b""}), None
         yield f"one byte of {name}", _with(**{name: b"\0"}), "corrupt-stream"
+    # Anchors of 2065 values each, all of them zeros that the range coder reads behind the end: 140 and 280 MB, once.
+    yield "two million values in no bytes", wide.wide_file(1024), "count-exceeds-data"
+    yield "four million values in a byte for each anchor", wide.wide_file(2048, f_v=bytes(2048)), "count-exceeds-data"
+    yield "as many values as may be free", wide.wide_file((1 << 18) // wide.VALUES), None
+    yield "an anchor more", wide.wide_file((1 << 18) // wide.VALUES + 1), "count-exceeds-data"
     yield "entropy parameters of another file", _with(entropy=samples.sections()["networks"]), "bad-entropy-parameters"
 
 

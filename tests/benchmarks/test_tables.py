@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import runpy
 import subprocess
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import pytest
 from adcgs.cli.encode import without_preset
+from adcgs.errors import OptionError
+
+from ..captures import write_dnerf
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+NO_CAMERAS = BENCHMARKS.parent / "bitstream_spec" / "conformance" / "valid" / "one_anchor.adc"
 TINY = ("--threads", "1", "--jobs", "2", "--extra-encode-args=--max-anchors 100 --set initial_anchors=80")
 WITH_OPTIONS = [file.stem for file in sorted(BENCHMARKS.glob("*.py")) if "parse_args" in file.read_text("utf-8")]
 ABLATED = ("full", "int8", "late-int8")
@@ -86,6 +91,70 @@ def test_an_ablation_changes_one_thing_a_row(balls: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("name", "run_folder"), [("scenes", "{}"), ("ablation", "{}/full/0"), ("rate_distortion", "{}/lambda_1.5e-3")]
+)
+@pytest.mark.parametrize("place", ["the captures", "another capture of the name", "files of the user"])
+def test_results_never_take_the_place_of_captures_or_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    name: str, run_folder: str, place: str,
+) -> None:  # fmt: skip
+    captures = tmp_path / "captures"
+    for scene in ("room", "hall"):
+        write_dnerf(captures / scene, train=3, test=1)
+    output = captures if place == "the captures" else tmp_path / "out"
+    if place == "another capture of the name":
+        write_dnerf(output / run_folder.format("room"), train=3, test=1)
+    elif place == "files of the user":
+        (output / run_folder.format("room")).mkdir(parents=True)
+        (output / run_folder.format("room") / "photo.png").touch()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    program = importlib.import_module(name)
+    measure = "_measure" if name == "scenes" else "encode_and_score"
+    monkeypatch.setattr(program, measure, lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr("sys.argv", [f"{name}.py", str(captures), "-o", str(output)])
+    with pytest.raises(SystemExit) as stop:
+        program.interruptible(program.main)
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "give another -o" in line
+    assert str(output) in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cloud", "says"),
+    [
+        ("[]", b"", "sizes.json: is no object"),
+        ("{", b"", "sizes.json"),
+        ('{"a": [1, 2]}', b"", "a in sizes.json"),
+        ('{"a": {"bits_per_axis": 8}}', b"", "tmc13_octree_bytes"),
+        ('{"a": {"bits_per_axis": 8, "tmc13_octree_bytes": 0}}', b"", "0 is no number from 1 on"),
+        ('{"a": {"bits_per_axis": 8, "tmc13_octree_bytes": 9}}', b"", "a.npz"),
+        ('{"a": {"bits_per_axis": 8, "tmc13_octree_bytes": 9}}', b"PK\x03\x04cut", "a.npz"),
+        ('{"a": {"bits_per_axis": 8, "tmc13_octree_bytes": 9}}', b"no archive", "a.npz"),
+    ],
+)
+def test_a_broken_folder_of_clouds_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cloud: bytes, says: str
+) -> None:
+    (tmp_path / "sizes.json").write_text(sizes)
+    (tmp_path / "a.npz").write_bytes(cloud)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    with pytest.raises(OptionError, match="no folder of clouds") as error:
+        importlib.import_module("positions").clouds(tmp_path)
+    assert says in str(error.value)
+
+
+def test_a_row_whose_speed_cannot_be_measured_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ablation notes a StepError in its table and goes on."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    runs, program = (importlib.import_module(name) for name in ("runs", "per_primitive"))
+    with pytest.raises(runs.StepError, match=r"^per_primitive\.py ended with 2: error: .* holds no cameras"):
+        program.frame_rates(NO_CAMERAS, 1)
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
         ("rate_distortion", ["{balls}", "--lambdas", "1e-3,big"], "--lambdas"),
@@ -123,6 +192,8 @@ def test_an_ablation_changes_one_thing_a_row(balls: Path, tmp_path: Path) -> Non
         ("per_primitive", ["none.adc"], "none.adc"),
         ("per_primitive", ["none.adc", "--threads", "0"], "--threads"),
         ("decode", ["none.adc"], "none.adc"),
+        *((name, [str(NO_CAMERAS)], "adc: holds no cameras") for name in ("decode", "per_primitive", "playback")),
+        *((name, [str(NO_CAMERAS), "{balls}"], "holds no cameras") for name in ("weights", "prefix")),
         ("playback", ["none.adc"], "none.adc"),
         ("positions", ["none"], "none"),
         ("rate_distortion", ["bd", "one.csv"], "required: test"),

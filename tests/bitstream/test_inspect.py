@@ -319,6 +319,7 @@ def command(error: BaseException) -> click.Command:
         (AdcError("some-code", "one\nthing"), 2, "error: one thing\n", "some-code"),
         (OSError(28, "No space left on device", "/x/y"), 2, "error: /x/y: No space left on device\n", "io-error"),
         (MemoryError(), 2, "error: out of memory", "out-of-memory"),
+        (RuntimeError("[..] DefaultCPUAllocator: can't allocate memory"), 2, "error: out of memory", "out-of-memory"),
         (KeyboardInterrupt(), 130, "interrupted\n", None),
     ],
 )
@@ -336,8 +337,8 @@ def test_expected_failures_end_in_one_line_and_a_status(
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    result = CliRunner().invoke(command(ZeroDivisionError("bug")))
-    assert isinstance(result.exception, ZeroDivisionError)
+    for error in (ZeroDivisionError("bug"), RuntimeError("a bug of torch's")):
+        assert CliRunner().invoke(command(error)).exception is error
 
 
 def test_a_wrong_option_is_a_usage_error() -> None:

@@ -267,6 +267,7 @@ def test_a_wrong_view_is_named(encoded: Path, tmp_path: Path, entry: dict[str, o
         ("decode", ["{file}", "--render", "f", "--size", "big"], "WxH"),
         ("decode", ["{file}", "--render", "f", "--size", "²x²"], "WxH"),
         ("decode", ["{file}", "--video", "f.gif"], ".mp4"),
+        ("decode", ["{file}", "--video", "f.mp4", "--times", "2", "--size", "20000x2"], "16384"),
         ("eval", ["{file}", "missing"], "missing"),
         ("inspect", ["{balls}/transforms_train.json"], "transforms_train.json"),
     ],

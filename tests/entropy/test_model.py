@@ -16,7 +16,7 @@ def fresh(count: int = 200) -> tuple[MultiDimensionEntropyModel, Features]:
     return MultiDimensionEntropyModel(SMALL), anchors(count)
 
 
-@pytest.mark.parametrize("mode", ["noise", "round"])
+@pytest.mark.parametrize("mode", ["noise", "settle", "round"])
 def test_rate_reaches_every_parameter(mode: str):
     model, features = fresh()
     leaves = Features(**{name: getattr(features, name).clone().requires_grad_() for name in ATTRIBUTES})
@@ -26,6 +26,15 @@ def test_rate_reaches_every_parameter(mode: str):
         assert float(parameter.grad.abs().max()) > 0, name
     for name in ATTRIBUTES:
         assert float(getattr(leaves, name).grad.abs().max()) > 0, name
+
+
+@pytest.mark.parametrize(("mode", "pulls"), [("noise", True), ("settle", True), ("round", False)])
+def test_the_hyperpriors_own_bits_pull_eta_until_it_is_sealed(mode: str, pulls: bool):
+    """Rounded ones do not: what nothing pulls back drifts, and costs bits."""
+    model, features = fresh()
+    model(features, mode, True)[1].hyper.backward()
+    pulled = [p.grad is not None and bool(p.grad.any()) for p in model.analysis.parameters()]
+    assert any(pulled) == pulls
 
 
 def test_rate_falls_as_the_networks_learn():

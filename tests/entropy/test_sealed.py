@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from adcgs.entropy import Features, SealedEntropyModel
+from adcgs.entropy import Features, MultiDimensionEntropyModel, SealedEntropyModel
+from adcgs.entropy.sealed import FREE_VALUES, VALUES_PER_BYTE
 from adcgs.errors import AdcError, BitstreamError, OptionError
 
 from .samples import SMALL, anchors, outcome, trained
@@ -146,13 +147,50 @@ def test_more_anchors_than_bytes_are_refused_before_anything_is_allocated():
     tracemalloc.stop()
 
 
-def test_anchors_that_cost_nothing_are_padded_to_the_bound():
+def still_model(count: int) -> tuple[SealedEntropyModel, Features]:
+    """Anchors with 2081 values each that cost almost nothing: all are zeros, and the model knows."""
+    wide = replace(SMALL, primitives=64, f_g=32, chunks=1)
+    features = Features(
+        f_v=torch.zeros(count, wide.f_v),
+        f_g=torch.zeros(count, wide.primitives, wide.f_g),
+        sigma=torch.zeros(count, wide.sigma),
+        color=torch.zeros(count, wide.color),
+    )
+    model = MultiDimensionEntropyModel(wide)
+    model.restart_statistics(features)
+    return model.seal(features, 8), features
+
+
+def test_values_that_cost_nothing_are_padded_to_the_bound():
+    sealed, features = still_model(400)
+    coded = sealed.compress(features)
+    values = sum(coded.counts.values())
+    sizes = {name: len(data) for name, data in coded.streams.items()}
+    least = sum(sizes[name] for name in ("hyper", "f_v", "sigma", "color"))
+    assert FREE_VALUES + VALUES_PER_BYTE * (least - 4) < values <= FREE_VALUES + VALUES_PER_BYTE * least
+    assert sizes["hyper"] > 2000
+    assert sum(sizes.values()) - sizes["hyper"] < 200
+    assert sealed.decompress(coded.streams, 400).digest() == coded.decoded.digest()
+
+
+def test_the_bound_counts_values_of_all_components_and_bytes_of_those_that_no_cut_takes():
+    sealed, features = still_model(400)
+    streams = sealed.compress(features).streams
+    short = streams["hyper"][:-4]
+    refused("count-exceeds-data", lambda: sealed.decompress({**streams, "hyper": short}, 400))
+    refused("count-exceeds-data", lambda: sealed.decompress({**streams, "hyper": short, "f_g_0": bytes(4000)}, 400))
+    sealed.decompress({**streams, "hyper": short, "color": streams["color"] + bytes(4)}, 400)
+    cut = {name: data for name, data in streams.items() if name != "f_g_0"}
+    sealed.decompress(cut, 400, partial=True)
+    refused("count-exceeds-data", lambda: sealed.decompress({**cut, "hyper": short}, 400, partial=True))
+
+
+def test_anchors_of_up_to_256_values_need_no_more_than_a_byte_each():
+    """The bound that files were written under before it counted values: theirs stay good."""
     sealed, _ = sealed_model()
-    one = anchors(1)
-    features = Features(**{k: getattr(one, k).repeat(3000, *[1] * (getattr(one, k).dim() - 1)) for k in vars(one)})
-    decoded = sealed.compress(features).decoded
-    again = sealed.compress(decoded.features)
-    assert sealed.decompress(again.streams, 3000).digest() == again.decoded.digest()
+    assert sum(map(SMALL.width, SMALL.components)) <= VALUES_PER_BYTE
+    count = 1024 + 5000
+    sealed.decompress({name: bytes(5000) if name == "f_v" else b"" for name in SMALL.components}, count)
 
 
 def test_one_anchor():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adcgs.entropy import SealedEntropyModel
+from adcgs.entropy import EntropyConfig, MultiDimensionEntropyModel, SealedEntropyModel
+from adcgs.errors import BitstreamError
 
 from bitstream_spec import reference_decoder as reference
 
@@ -32,6 +33,26 @@ def test_the_specification_decodes_our_streams(coder: str, weight_bits: int):
     assert reference.entropy_digest(values) == coded.decoded.digest()
     for name, floats in reader.floats(values).items():
         np.testing.assert_array_equal(floats, coded.decoded.arrays[name])
+
+
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_the_specification_bounds_values_by_bytes_as_we_do(chunks: int):
+    """2060 values of each of 130 anchors: 5656 more than are free, which 23 bytes pay for."""
+    config = EntropyConfig(f_v=1, primitives=64, f_g=32, chunks=chunks, hyper=2, hidden=2)
+    sealed = MultiDimensionEntropyModel(config).seal(None)
+    sizes = {**SIZES, "V": 1, "K": 64, "G": 32, "M": chunks, "H": 2}
+    reader = reference.EntropyModel(sealed.to_bytes(), sizes, "constriction")
+    for size, count in ((20, 130), (24, 130), (0, 127), (0, 128)):
+        streams = {name: bytes(size) if name == "f_v" else b"" for name in config.components}
+        if count * 2060 <= 2**18 + 256 * size:
+            values = reader.decode(streams, count)
+            assert reference.entropy_digest(values) == sealed.decompress(streams, count).digest()
+        else:
+            with pytest.raises(reference.Refused, match="count-exceeds-data"):
+                reader.decode(streams, count)
+            with pytest.raises(BitstreamError) as refusal:
+                sealed.decompress(streams, count)
+            assert refusal.value.code == "count-exceeds-data"
 
 
 def test_the_specification_fills_in_missing_chunks():

@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -170,6 +171,56 @@ def test_results_are_reused_only_with_the_same_settings(scenes: ModuleType, comm
     commands.ran.clear()
     scenes.run_scene(settings(scenes, minutes=2.0), tmp_path, True)
     assert commands.ran[0] == "encode"
+
+
+def test_a_training_by_steps_stands_when_only_its_measurement_changes(
+    scenes: ModuleType, commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with another --jobs, by which --threads goes; how far a training by minutes gets depends on them."""
+    steps = settings(scenes, minutes=None, iterations=70)
+    assert scenes.run_scene(steps, tmp_path, False)["minutes"] == 1.5
+    commands.ran.clear()
+    row = scenes.run_scene(replace(steps, threads=2), tmp_path, False)
+    assert commands.ran == ["inspect", "eval", "decode", "smooth"]
+    assert row["minutes"] is None, "they were those of one thread"
+    assert "room: is measured anew, its training stands: threads 1, now 2" in capsys.readouterr().err
+    scenes.run_scene(replace(steps, threads=2, st_lpips=True), tmp_path, False)
+    assert "encode" not in commands.ran
+    scenes.run_scene(replace(steps, threads=2, downscale=2.0), tmp_path, False)
+    assert "encode" in commands.ran
+
+
+def test_results_that_are_replaced_are_named_with_what_differs(
+    scenes: ModuleType, commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes.run_scene(settings(scenes), tmp_path, False)
+    commands.ran.clear()
+    assert "anew" not in capsys.readouterr().err
+    scenes.run_scene(settings(scenes, threads=2), tmp_path, False)
+    assert commands.ran[0] == "encode"
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "anew" in line]
+    assert line == "room: is made anew, what was there had other settings: threads 1, now 2"
+
+
+@pytest.mark.parametrize("stated", [None, "[]", "{", '{"capture": "room", "window": [800, 600]}'])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_no_run_made_is_refused_and_stays(
+    scenes: ModuleType, commands: Commands, tmp_path: Path, stated: str | None, force: bool
+) -> None:
+    photo = tmp_path / "room" / "photo.png"
+    photo.parent.mkdir()
+    photo.write_bytes(b"mine")
+    if stated is not None:
+        (tmp_path / "room" / "settings.json").write_text(stated)
+    with pytest.raises(OptionError, match=r"room: holds files, .* give another -o, or remove the folder"):
+        scenes.run_scene(settings(scenes), tmp_path, force)
+    assert photo.read_bytes() == b"mine"
+    assert commands.ran == []
+
+
+def test_an_empty_folder_is_taken(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "room").mkdir()
+    assert "error" not in scenes.run_scene(settings(scenes), tmp_path, False)
 
 
 def test_tables_name_the_commits_that_measured_their_runs(

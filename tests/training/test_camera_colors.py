@@ -15,7 +15,8 @@ from adcgs.errors import TrainingError
 from adcgs.evaluation.metrics import psnr
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
-from adcgs.training.camera_colors import CameraColors
+from adcgs.training.budget import least_bytes
+from adcgs.training.camera_colors import CameraColors, fixed_cameras
 from adcgs.training.grid import Grid, on_grid, trained_grid
 from adcgs.training.losses import l1_dssim
 from PIL import Image
@@ -96,7 +97,7 @@ def test_views_of_all_cameras_profit(trained: Trainer, rig: Scene) -> None:
 def test_the_mean_difference_stays_zero(trained: Trainer) -> None:
     assert trained.colors is not None
     np.testing.assert_allclose(np.mean(list(trained.colors.rows().values()), axis=0), 0, atol=1e-6)
-    colors = CameraColors([4, -1, 2, 4])
+    colors = CameraColors(fixed_cameras([4, -1, 2, 4], asked=True))
     assert list(colors.index) == [2, 4]
     image = torch.rand(5, 6, 3)
     assert colors.show(image, 9) is image
@@ -124,6 +125,11 @@ def test_four_fixed_cameras_are_told_apart_unasked_and_others_only_if_asked(rig:
     assert set(unasked.index) == set(GAINS)
     assert Trainer(rig, replace(plain, camera_colors=False)).colors is None
     assert Trainer(load_scene(balls), plain).colors is None
+
+
+def test_what_a_file_takes_without_anchors_counts_its_cameras_colours(rig: Scene) -> None:
+    with_colors, without = (least_bytes(replace(TINY, camera_colors=told), rig, "int8") for told in (None, False))
+    assert with_colors - without == 1 + 25 * len(GAINS)  # a count, and an id below 128 and twelve f16 each
 
 
 def test_a_capture_without_fixed_cameras_is_refused(balls: Path) -> None:

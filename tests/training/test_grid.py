@@ -17,7 +17,7 @@ from adcgs.geometry import encode_positions
 from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
 from adcgs.training.config import RATE_UNIT
-from adcgs.training.grid import VOXELS, Grid, choose_grid, on_grid, trained_grid
+from adcgs.training.grid import VOXELS, Grid, addressable, choose_grid, on_grid, trained_grid
 from torch import Tensor
 
 from .test_trainer import TINY, stop_after
@@ -47,6 +47,15 @@ def test_an_anchor_outside_of_the_box_moves_the_origin_by_whole_voxels() -> None
     assert grid.cells.amin() == 0
     assert moved.tolist() == moved.round().tolist() == [346.0, 0.0, 0.0]
     assert (grid.positions - outside[grid.keep]).abs().max() <= 0.5001 / 128
+
+
+def test_a_voxel_whose_cells_cannot_be_addressed_is_refused_with_one_that_can() -> None:
+    far = torch.tensor([[0.0, 0.0, 0.0], [250.0, 0.0, 0.0]])
+    with pytest.raises(OptionError, match=r"--voxel 0.0001: .* give 0.00012 or more") as error:
+        addressable(on_grid(far, ORIGIN, 1e-4))
+    assert error.value.code == "voxel-too-small"
+    kept = addressable(on_grid(far, ORIGIN, 1.2e-4))
+    assert len(encode_positions(kept.cells.numpy().astype(np.uint32))) > 0
 
 
 def test_anchors_that_meet_are_one() -> None:

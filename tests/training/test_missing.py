@@ -91,9 +91,8 @@ def test_the_budget_of_anchors_holds(scene: Scene, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("adcgs.training.missing.MOST_MISSING", 1.0)
     trainer = Trainer(scene, replace(CONFIG, initial_anchors=60, max_anchors=60))
     start = len(trainer.model.positions)
-    search_missing(trainer)
+    assert search_missing(trainer) > 60 - start  # more than there was room for: they take the place of others
     assert len(trainer.model.positions) <= 60
-    assert 50 < start <= 60
 
 
 def test_a_run_searches_twice_and_a_resumed_one_not_again(

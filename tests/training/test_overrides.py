@@ -88,6 +88,8 @@ def test_phases_that_are_switched_off_may_begin_at_any_time() -> None:
         (["lr_hold=nan"], "give a number"),
         (["model.primitives=1.5"], "an integer from 1 to 64"),
         (["model.primitives=65"], "an integer from 1 to 64"),
+        (["model.reference_dim=129"], "an integer from 1 to 128"),
+        (["model.primitives=64", "model.residual_dim=64"], "x model.residual_dim is 4096; give at most"),
         (["model.coarse=maybe"], "true or false"),
         (["resolutions=4"], "START:DIVISOR"),
         (["resolutions=0.5:4"], "rising starts from 0"),

@@ -219,6 +219,20 @@ def test_one_nan_in_any_anchor_tensor_stops_the_very_next_step(scene: Scene, nam
     assert error.value.code == "not-finite"
 
 
+def test_a_nan_stops_the_step_that_would_put_it_on_the_grid(scene: Scene) -> None:
+    trainer = Trainer(scene, TINY)
+    freezes = round(TINY.freeze_positions_at * (TINY.iterations or 0))
+
+    def poison(status: Status) -> None:
+        if status.iteration == freezes:
+            assert not trainer.frozen
+            with torch.no_grad():
+                trainer.model.positions[0, 1] = torch.nan
+
+    with pytest.raises(TrainingError, match=f"tensor 'positions' is not finite at iteration {freezes}"):
+        trainer.train(poison, report_every=0.0)
+
+
 def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, tmp_path: Path) -> None:
     state = tmp_path / "state.checkpoint"
     Trainer(scene, TINY, state).save()
