@@ -360,9 +360,10 @@ def _describe(capture: Scene) -> None:
 def _train(trainer: Trainer, state: Path) -> None:
     """Train under a live line."""
     if state.exists() and not trainer.saved:
-        minutes = trainer.config.checkpoint_minutes
+        aside = state.with_name(state.name + ".earlier")
+        state.replace(aside)
         console().print(
-            f"{state} is of an earlier run: it is overwritten after {minutes:g} minutes (--resume goes on with it)",
+            f"the state of an earlier run is now in {aside} (under its old name --resume goes on with it)",
             soft_wrap=True,
         )
     try:

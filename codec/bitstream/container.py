@@ -114,7 +114,7 @@ class Container:
         if self.size < self.end and not allow_partial:
             problem = f"cut at {self.size} of {self.end} bytes, sections {', '.join(self.missing)} are not complete"
             optional = all(name.startswith("f_g_") for name in self.missing)
-            remedy = "get the rest, or read it with --partial" if optional else "get the whole file again"
+            remedy = "get the rest, or show it with adcgs-decode --partial" if optional else "get the whole file again"
             raise BitstreamError("truncated", f"{source}: {problem}; {remedy}")
 
     @staticmethod

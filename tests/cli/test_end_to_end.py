@@ -341,6 +341,16 @@ def test_networks_that_a_run_rounded_are_not_stored_otherwise(balls: Path, tmp_p
     assert (tmp_path / "a.adc").read_bytes() == first, "it was told int8 at its start"
 
 
+def test_a_fresh_run_keeps_the_state_of_an_earlier_one(balls: Path, tmp_path: Path) -> None:
+    line = ["encode", balls, "-o", "a.adc", "--iterations", "3", "--downscale", "2", "--keep-checkpoint"]
+    assert run(*line, cwd=tmp_path).returncode == 0
+    state = (tmp_path / "a.adc.checkpoint").read_bytes()
+    again = run(*line, "--seed", "1", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "a.adc.checkpoint.earlier" in again.stderr
+    assert (tmp_path / "a.adc.checkpoint.earlier").read_bytes() == state != (tmp_path / "a.adc.checkpoint").read_bytes()
+
+
 @pytest.mark.parametrize("command", ["encode", "decode", "inspect", "eval"])
 def test_help_has_examples_and_is_light(command: str, tmp_path: Path) -> None:
     code = (
