@@ -36,7 +36,8 @@ Examples:
   adcgs-encode capture/ -o scene.adc --set model.primitives=10 --set views_per_step=2
 
 Training state is kept beside the output as OUTPUT.checkpoint and removed once the file is written
-(--keep-checkpoint keeps it). Ctrl-C during training saves it, and nothing is lost.
+(--keep-checkpoint keeps it). Ctrl-C during training saves it, and nothing is lost. A run without --resume
+moves what an earlier one left to OUTPUT.checkpoint.earlier.
 """
 
 
