@@ -234,8 +234,8 @@ def check_folders(settings: Sequence[Settings], output: Path, folders: Iterable[
         OptionError: naming the folder.
     """
     for one in settings:
-        place = (output / one.scene).resolve()
-        if Path(one.capture).is_relative_to(place):
+        place, capture = (output / one.scene).resolve(), Path(one.capture).resolve()
+        if capture.is_relative_to(place) or place.is_relative_to(capture):
             problem = f"the results of {one.scene} would go to {place}, where the capture is; give another -o"
             raise OptionError("bad-option", f"-o {output}: {problem}")
     for folder in folders:

@@ -40,7 +40,7 @@ from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
 from adcgs.training.rigidity import Rigidity
-from adcgs.training.shapes import haze_penalty, needle_penalty
+from adcgs.training.shapes import haze_penalty, needle_penalty, residual_penalty
 from heldout import write_rows
 from runs import Parser, one_line, positive
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
@@ -104,10 +104,11 @@ class Step:
     def draw(self, gaussians: Gaussians) -> Render:
         return render(gaussians, self.camera, self.background)
 
-    def penalties(self, primitives: Primitives, gaussians: Gaussians) -> Tensor:
+    def penalties(self, features: Features, primitives: Primitives, gaussians: Gaussians) -> Tensor:
         """What a capture of one moving camera is held together by."""
         training, places = self.training, (self.model.positions, primitives.offsets, gaussians.means)
         shapes = training.haze * haze_penalty(primitives.log_scales)
+        shapes = shapes + training.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
         shapes = shapes + training.needles * needle_penalty(primitives.log_scales)
         return shapes + training.rigidity * self.rigidity.penalty(*places, iteration=1)
 
@@ -118,7 +119,7 @@ class Step:
         gaussians = self.model.deform(features, primitives, 0.3)
         drawn = [self.draw(gaussians) for _ in range(views)]
         losses = [l1_dssim(view.image, self.target, self.training.ssim_weight) for view in drawn]
-        loss = torch.stack(losses).mean() + self.penalties(primitives, gaussians)
+        loss = torch.stack(losses).mean() + self.penalties(features, primitives, gaussians)
         if rate is not None:
             loss = loss + 1e-9 * rate.total
         loss.backward()
@@ -170,7 +171,11 @@ class Step:
             "deformation": lambda: tensors(deform(Features(*state["features"]), Primitives(*state["primitives"]), 0.3)),
             "rasterization": drawn,
             "loss": compare,
-            "penalties": lambda: [self.penalties(Primitives(*state["primitives"]), Gaussians(*state["gaussians"]))],
+            "penalties": lambda: [
+                self.penalties(
+                    Features(*state["features"]), Primitives(*state["primitives"]), Gaussians(*state["gaussians"])
+                )
+            ],
         }
         for name, run in runs.items():
             state[f"{name} gradient"] = [torch.full_like(value, 1e-6) for value in run()]

@@ -55,7 +55,7 @@ def render_frames(
     Each file appears whole or not at all.
 
     Raises:
-        OptionError: ``bad-video`` where the views differ in size.
+        OptionError: ``bad-video`` where the views differ in size, or the video cannot be written.
     """
     sizes = {(v.camera.width, v.camera.height) for v in viewpoints}
     if video is not None and len(sizes) > 1:
@@ -124,6 +124,7 @@ class _VideoWriter:
         if max(width, height) > _MAX_VIDEO_SIDE:
             problem = f"{path}: {width}x{height} is too large for H.264, which ends at {_MAX_VIDEO_SIDE} a side"
             raise OptionError("bad-video", f"{problem}; give a smaller --size")
+        self._require_place()
         self.container: Any = av.open(str(self.temporary), "w")
         try:
             exact = max(Fraction(rate).limit_denominator(1001), Fraction(1, 1001))  # a header allows slower clips
@@ -135,6 +136,15 @@ class _VideoWriter:
         except BaseException:
             self.discard()
             raise
+
+    def _require_place(self) -> None:
+        """The library opens its file with the first packet, behind minutes of rendering, and names none."""
+        if self.path.is_dir():
+            raise OptionError("bad-video", f"{self.path}: there is a folder of that name; give another")
+        try:
+            self.temporary.touch()
+        except OSError as error:
+            raise OptionError("bad-video", f"{self.path}: cannot be written ({error.strerror})") from error
 
     def add(self, image: NDArray[np.uint8]) -> None:
         import av

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bitstream import write_atomically
+
 Value = str | int | float | None
 Row = Mapping[str, Value]
 
@@ -32,13 +34,13 @@ MISSING = "-"
 
 
 def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> None:
-    """Rows to CSV with a head line; keys that are not among the columns are left out."""
+    """Rows to CSV with a head line, atomically; keys that are not among the columns are left out."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([column.key for column in columns])
     for row in rows:
         writer.writerow(["" if row.get(c.key) is None else row[c.key] for c in columns])
-    path.write_text(buffer.getvalue(), encoding="utf-8")
+    write_atomically(path, buffer.getvalue().encode())
 
 
 def read_csv(path: Path) -> list[dict[str, Value]]:

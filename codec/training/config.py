@@ -31,6 +31,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "rigidity": (0.0, 1e3),
     "needles": (0.0, 1e3),
     "haze": (0.0, 1e3),
+    "residuals": (0.0, 1e3),
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
     "refine_every": _COUNT,
@@ -85,6 +86,8 @@ class TrainingConfig:
     blur: float = 0.1
 
     haze: float = 0.1  # weight of what draws primitives back that are as large as the scene, see shapes.py
+
+    residuals: float = 0.1  # weight of what keeps primitives' scales near their anchor's, see shapes.py
 
     # Weights of what holds captures together that have one view an instant
     rigidity: float = 0.03  # neighbours keep their distance, see rigidity.py

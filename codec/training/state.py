@@ -80,6 +80,21 @@ def capture_of(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def require_capture_of(trainer: Trainer, path: Path, meta: dict[str, Any]) -> None:
+    """Refuse the checkpoint at ``path`` for another capture than that which it was made of.
+
+    Raises:
+        TrainingError: ``bad-checkpoint``, naming what differs.
+    """
+    made, given = meta.get("scene"), capture_of(trainer)
+    if made == given:
+        return
+    made = made if isinstance(made, dict) else {}
+    others = [f"{key} {made.get(key)!r} (here {value!r})" for key, value in given.items() if made.get(key) != value]
+    problem = f"{path}: made from a capture with {', '.join(others) or 'other fields'}"
+    raise TrainingError("bad-checkpoint", f"{problem}; use the same capture, --downscale and --background")
+
+
 def restore(trainer: Trainer, path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
     """Bring a new run to where that of the checkpoint at ``path`` was.
 

@@ -35,7 +35,7 @@ from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
 from .settling import settle_networks
-from .shapes import haze_penalty, needle_penalty
+from .shapes import haze_penalty, needle_penalty, residual_penalty
 from .steering import Heading, Steering
 
 # Length of the running mean of the shown PSNR, in steps.
@@ -280,6 +280,8 @@ class Trainer:
         loss = torch.stack(losses).mean()
         if config.haze > 0:
             loss = loss + config.haze * haze_penalty(primitives.log_scales)
+        if config.residuals > 0:
+            loss = loss + config.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
         if self.one_view and config.needles > 0:
             loss = loss + config.needles * needle_penalty(primitives.log_scales)
         if self.rigidity is not None:
@@ -547,12 +549,7 @@ class Trainer:
         # Its anchors come from the checkpoint: nothing need be carved.
         trainer = Trainer(scene, replace(config, mover_instants=0), checkpoint, device)
         trainer.config = config
-        if meta.get("scene") != state.capture_of(trainer):
-            raise TrainingError(
-                "bad-checkpoint",
-                f"{path}: made from {meta.get('scene')}, this capture is {state.capture_of(trainer)}; "
-                "use the same capture, --downscale and --background",
-            )
+        state.require_capture_of(trainer, path, meta)
         state.restore(trainer, path, tensors, meta)
         trainer.saved = checkpoint == path
         return trainer

@@ -267,6 +267,7 @@ def test_a_wrong_view_is_named(encoded: Path, tmp_path: Path, entry: dict[str, o
         ("decode", ["{file}", "--render", "f", "--size", "big"], "WxH"),
         ("decode", ["{file}", "--render", "f", "--size", "²x²"], "WxH"),
         ("decode", ["{file}", "--video", "f.gif"], ".mp4"),
+        ("decode", ["{file}", "--video", "/proc/f.mp4"], "/proc/f.mp4: cannot be written"),
         ("decode", ["{file}", "--video", "f.mp4", "--times", "2", "--size", "20000x2"], "16384"),
         ("eval", ["{file}", "missing"], "missing"),
         ("inspect", ["{balls}/transforms_train.json"], "transforms_train.json"),
@@ -283,6 +284,14 @@ def test_what_is_wrong_is_said_in_one_line(
     assert says in errors[0]
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == [], "something was left behind"
+
+
+def test_a_video_does_not_take_a_folders_place_and_says_so_before_it_renders(encoded: Path, tmp_path: Path) -> None:
+    (tmp_path / "walk.mp4").mkdir()
+    result = run("decode", encoded, "--video", "walk.mp4", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "walk.mp4: there is a folder of that name" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,15 @@ def test_a_folder_that_no_run_made_is_refused_and_stays(
     assert commands.ran == []
 
 
+@pytest.mark.parametrize("output", ["captures", "captures/room", "captures/room/images"])
+def test_results_do_not_go_where_a_capture_is(scenes: ModuleType, tmp_path: Path, output: str) -> None:
+    (tmp_path / "captures" / "room").mkdir(parents=True)
+    one = settings(scenes, capture=str(tmp_path / "captures" / "room"))
+    with pytest.raises(OptionError, match=r"where the capture is; give another -o"):
+        scenes.check_folders([one], tmp_path / output, [])
+    scenes.check_folders([one], tmp_path / "out", [])
+
+
 def test_an_empty_folder_is_taken(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     assert "error" not in scenes.run_scene(settings(scenes), tmp_path, False)

@@ -1,4 +1,4 @@
-"""The penalties on needles and haze: what costs nothing, their formulas and gradients, and that training feels them."""
+"""The penalties on primitives' shapes: what costs nothing, formulas and gradients, and that training feels them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from adcgs.scene import load_scene
 from adcgs.training import Trainer
-from adcgs.training.shapes import LARGEST, haze_penalty, needle_penalty
+from adcgs.training.shapes import LARGEST, haze_penalty, needle_penalty, residual_penalty
 
 from ..captures import write_rig
 from .test_trainer import TINY
@@ -79,3 +79,37 @@ def test_training_draws_splats_back_that_are_as_large_as_the_scene_and_lets_none
     change = pulls[10.0] - pulls[0.0]
     assert bool((change[::4] > 0).all())  # downhill is smaller
     torch.testing.assert_close(change[1::4], torch.zeros_like(change[1::4]), atol=1e-6, rtol=0)
+
+
+def test_primitives_may_differ_from_their_anchor_twelvefold_for_free() -> None:
+    base = torch.tensor([[0.1, 0.2, 0.3], [1.0, 1.0, 1.0]], dtype=torch.float64).log()
+    near = torch.tensor([12.0, 1 / 12, 1.0], dtype=torch.float64).log() + base[:, None]
+    assert float(residual_penalty(near, base)) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_penalty_on_strangers_has_the_value_and_gradient_of_its_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(4, 3, dtype=torch.float64, generator=generator)
+    log_scales = base[:, None] + 4 * torch.randn(4, 5, 3, dtype=torch.float64, generator=generator)
+    ratios = np.exp((log_scales - base[:, None]).numpy())
+    excess = [max(abs(math.log(ratio)) - math.log(12), 0) ** 2 for ratio in ratios.ravel()]
+    assert 10 < np.count_nonzero(excess) < len(excess)
+    assert float(residual_penalty(log_scales, base)) == pytest.approx(np.mean(excess))
+    assert torch.autograd.gradcheck(residual_penalty, (log_scales.requires_grad_(), base.requires_grad_()))
+
+
+def test_transparent_primitives_come_back_to_their_anchors_scale(balls: Path) -> None:
+    scene = load_scene(balls, downscale=2)
+    furthest = {}
+    for weight in (0.0, 1.0):
+        trainer = Trainer(scene, replace(TINY, iterations=150, residuals=weight))
+        # Transparent and far off: nothing in a picture asks for another scale.
+        with torch.no_grad():
+            trainer.model.predict_net.opacity.bias.fill_(-20)
+            trainer.model.predict_net.covariance.bias[:3] = -9
+        trainer.train()
+        with torch.no_grad():
+            features = trainer.rounded()
+            apart = trainer.model.predict(features).log_scales - features.sigma[:, None, 3:]
+        furthest[weight] = float(apart.abs().max())
+    assert furthest[1.0] < math.log(12) + 2 < 6 < furthest[0.0]

@@ -239,7 +239,7 @@ def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, t
     with pytest.raises(TrainingError) as error:
         Trainer.from_checkpoint(load_scene(balls, downscale=2), state)
     assert error.value.code == "bad-checkpoint"
-    assert "32" in str(error.value)
+    assert "width 32 (here 16)" in str(error.value)
 
 
 def test_a_step_of_several_views_takes_them_from_one_instant(tmp_path: Path) -> None:
