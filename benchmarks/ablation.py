@@ -38,27 +38,11 @@ from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
 from adcgs.scene.detect import read_capture
 from adcgs.training.missing import LEAST_MINUTES
+from command_lines import Parser, interruptible, minutes, positive
 from per_primitive import frame_rates
-from runs import (
-    BYTES,
-    QUALITY,
-    Parser,
-    Row,
-    Settings,
-    StepError,
-    add_options,
-    check_folders,
-    describe,
-    encode_and_score,
-    in_parallel,
-    interruptible,
-    keep,
-    minutes,
-    positive,
-    score,
-    settings_of,
-    training_config,
-)
+from rows import BYTES, QUALITY, Row
+from runs import StepError, check_folders, describe, encode_and_score, in_parallel, keep, score
+from settings import Settings, add_options, settings_of, training_config
 from weights import require_fp32, rewrite
 
 FIXED_CAMERAS = ("neural3d", "panoptic")  # layouts in which what moves is carved

@@ -20,7 +20,8 @@ from adcgs.decode import configurations, open_scene, read_header
 from adcgs.entropy import SealedEntropyModel
 from adcgs.geometry import decode_positions
 from adcgs.model import network_shapes
-from runs import Parser, first_camera, one_line, positive
+from command_lines import Parser, one_line, positive
+from heldout import first_camera
 
 
 def parts(path: Path) -> dict[str, Callable[[], Any]]:

@@ -1,4 +1,4 @@
-"""The capture of files, PSNR on its held-out views, and tables of it, for the benchmarks beside this one."""
+"""Files and their captures: cameras, PSNR on held-out views, and tables of it, for the benchmarks beside this one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from adcgs.decode import open_scene
+from adcgs.camera import Camera
+from adcgs.decode import DecodedScene, open_scene
 from adcgs.errors import OptionError
 from adcgs.evaluation.matching import camera_in_file, check_match, load_matching_scene
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.tables import Column, Row, write_csv
+from adcgs.evenly import evenly
 from adcgs.scene import Scene
 
 
@@ -41,7 +43,7 @@ def heldout_psnr(path: Path, scene: Scene, views: int) -> float:
     if not frames:
         problem = "has no test or validation views to measure on; give a capture, and the file made from it, with some"
         raise OptionError("no-views", f"{scene.root}: {problem}")
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(views, len(frames))).round().astype(int))
+    chosen = evenly(len(frames), views)
     decoded = open_scene(path, allow_partial=True)
     scores = []
     for frame in (frames[i] for i in chosen):
@@ -55,3 +57,15 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Rows of the same keys, under a line that names them."""
     write_csv(path, rows, [Column(key, key) for key in rows[0]])
     print(f"wrote {path}", file=sys.stderr)
+
+
+def first_camera(decoded: DecodedScene) -> Camera:
+    """That of the first of a file's views.
+
+    Raises:
+        OptionError: ``no-views`` for a file without cameras, which the format allows.
+    """
+    if not decoded.views:
+        problem = "holds no cameras, so there is no view to draw; give a file that holds some"
+        raise OptionError("no-views", f"{decoded.path}: {problem}")
+    return decoded.views[0].camera

@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runs import Parser, StepError, first_camera, one_line, positive
+from command_lines import Parser, one_line, positive
+from heldout import first_camera
+from runs import StepError
 
 if TYPE_CHECKING:
     from adcgs.model import AnchorModel

@@ -32,9 +32,9 @@ from adcgs.evaluation.tables import Value
 from adcgs.gaussians import Gaussians
 from adcgs.model import AnchorModel, ModelConfig, Primitives
 from adcgs.render import render
-from heldout import write_rows
+from command_lines import Parser, one_line, positive
+from heldout import first_camera, write_rows
 from per_primitive import per_primitive
-from runs import Parser, first_camera, one_line, positive
 from step import camera, synthetic_model, tensors
 from timing import add_device, check_device, device_clock, medians
 from torch import Tensor

@@ -22,8 +22,8 @@ from adcgs.bitstream import write_atomically
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.geometry import decode_positions, encode_positions, morton_order
+from command_lines import Parser, one_line
 from numpy.typing import NDArray
-from runs import Parser, one_line
 
 COLUMNS = [
     Column("cloud", "cloud"),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from adcgs.bitstream import Container
 from adcgs.evaluation.tables import Value
+from command_lines import Parser, one_line, positive
 from heldout import heldout_psnr, load_scene_of, write_rows
-from runs import Parser, one_line, positive
 
 
 def boundaries(path: Path) -> list[tuple[int, str]]:

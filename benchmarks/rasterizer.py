@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from adcgs.gaussians import Gaussians
 from adcgs.render import RasterSettings, Render, cpu, render
-from runs import Parser, one_line, positive
+from command_lines import Parser, one_line, positive
 from timing import WARM_UP, add_device, add_threads, by_threads, check_device, device_clock, medians
 
 WORKLOADS = {"10k_256": (10_000, 256), "50k_400": (50_000, 400), "200k_800": (200_000, 800)}

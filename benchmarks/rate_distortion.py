@@ -32,25 +32,10 @@ from adcgs.bitstream import write_atomically
 from adcgs.errors import OptionError
 from adcgs.evaluation.rd import Curve, bd_psnr, bd_rate, plot_allocation, plot_rd
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, read_csv, write_csv
-from runs import (
-    BYTES,
-    QUALITY,
-    SECTIONS,
-    Parser,
-    Row,
-    Settings,
-    StepError,
-    add_options,
-    check_folders,
-    describe,
-    encode_and_score,
-    in_parallel,
-    interruptible,
-    keep,
-    minutes,
-    positive,
-    settings_of,
-)
+from command_lines import Parser, interruptible, minutes, positive
+from rows import BYTES, QUALITY, SECTIONS, Row
+from runs import StepError, check_folders, describe, encode_and_score, in_parallel, keep
+from settings import Settings, add_options, settings_of
 from spz_frames import COLUMNS as SPZ_COLUMNS
 from spz_frames import available as spz_available
 from videos import COLUMNS as VIDEO_COLUMNS

@@ -27,30 +27,11 @@ from adcgs.evaluation import pictures
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.smoothness import largest_jump
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, write_csv
-from runs import (
-    BYTES,
-    MODEL_VIEWS,
-    QUALITY,
-    Parser,
-    Row,
-    Settings,
-    StepError,
-    add_options,
-    check_folders,
-    command,
-    describe,
-    encode,
-    evenly,
-    in_parallel,
-    interruptible,
-    keep,
-    make_row,
-    minutes,
-    positive,
-    score,
-    settings_of,
-    threads_of,
-)
+from adcgs.evenly import evenly
+from command_lines import Parser, interruptible, minutes, positive
+from rows import BYTES, MODEL_VIEWS, QUALITY, Row, make_row
+from runs import StepError, check_folders, command, describe, encode, in_parallel, keep, score
+from settings import Settings, add_options, settings_of, threads_of
 
 JUMP = Column("jump", "largest jump", ".1f")
 EXTRA = [Column("psnr_frames", "PSNR of adcgs-decode's PNGs"), Column("error", "error")]

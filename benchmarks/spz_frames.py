@@ -21,8 +21,8 @@ from adcgs.evaluation.matching import camera_in_file
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import Scene
+from command_lines import Parser, one_line
 from heldout import load_scene_of
-from runs import Parser, one_line
 
 if TYPE_CHECKING:
     from adcgs.gaussians import Gaussians

@@ -41,8 +41,8 @@ from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
 from adcgs.training.rigidity import Rigidity
 from adcgs.training.shapes import haze_penalty, needle_penalty, residual_penalty
+from command_lines import Parser, one_line, positive
 from heldout import write_rows
-from runs import Parser, one_line, positive
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
 from torch import Tensor
 

@@ -32,9 +32,10 @@ from adcgs.evaluation.matching import camera_in_file
 from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.pictures import Picture, to_uint8
 from adcgs.evaluation.tables import Column, Value, markdown, write_csv
+from adcgs.evenly import evenly
 from adcgs.scene import Frame, Scene
+from command_lines import Parser, one_line
 from heldout import load_scene_of
-from runs import Parser, one_line
 
 MEASURED = 100  # most training views that are compared, evenly spread
 MIN_SIDE = 64  # of SVT-AV1's pictures
@@ -182,7 +183,7 @@ def _unit(picture: Picture) -> np.ndarray[Any, np.dtype[np.float32]]:
 def measured_frames(scene: Scene) -> list[Frame]:
     """The training views that are compared."""
     frames = scene.split("train")
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(MEASURED, len(frames))).round().astype(int))
+    chosen = evenly(len(frames), MEASURED)
     return [frames[i] for i in chosen]
 
 

@@ -16,8 +16,8 @@ from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Value
 from adcgs.model import network_shapes
 from adcgs.training.rounding import round_networks
+from command_lines import Parser, one_line, positive
 from heldout import heldout_psnr, load_scene_of, write_rows
-from runs import Parser, one_line, positive
 
 KINDS = ("fp32", "fp16", "int8")
 

@@ -70,6 +70,8 @@ def main(
     """Render what FILE holds; nothing but FILE is needed."""
     if folder is None and video is None:
         raise OptionError("bad-option", "nothing to do: give --render FOLDER, --video FILE.mp4, or both")
+    if video is not None and video.resolve() == file.resolve():
+        raise OptionError("bad-option", f"--video {video}: that is the file to decode; give another name")
     from adcgs.decode import open_scene
 
     instants = None if times is None else parse_times(times)

@@ -13,6 +13,7 @@ import torch
 from .bitstream import SECTION_KINDS, write_container
 from .errors import OptionError, SceneError
 from .evaluation.metrics import psnr
+from .evenly import evenly
 from .features import Features
 from .geometry import encode_positions, morton_order
 from .training import Trainer
@@ -137,7 +138,7 @@ def held_out_psnr(trainer: Trainer, features: Features | None = None, limit: int
     if not frames:
         return None
     chosen = [
-        frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int))
+        frames[i] for i in evenly(len(frames), limit)
     ]
     features = trainer.rounded() if features is None else features
     shown = [psnr(trainer.render(frame, features).numpy(), trainer.scene.target(frame)) for frame in chosen]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Similarity
+from ..evenly import evenly
 from .capture import InitialCloud
 from .checks import MAX_COORDINATE, scene_error
 from .views import Views
@@ -172,7 +173,7 @@ def colors_from_images(points: NDArray[np.floating], views: Views, frames: int =
 
 def _sample_frames(views: Views, count: int) -> list[int]:
     train = views.split("train")
-    chosen = np.unique(np.linspace(0, len(train) - 1, min(count, len(train))).round().astype(int))
+    chosen = evenly(len(train), count)
     return [train[i].index for i in chosen]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Camera
+from ..evenly import evenly
 from .capture import InitialCloud
 from .near import near_plane
 from .stereo import confirm, depth_maps, fused_cloud, stereo_frames
@@ -53,7 +54,7 @@ def coverage(points: NDArray[np.floating], views: Views) -> float:
     """The share of an image's content (of its opaque cells) that has a point; the median over some training views."""
     train = views.split("train")
     shares = []
-    for index in np.unique(np.linspace(0, len(train) - 1, min(_VIEWS, len(train))).round().astype(int)):
+    for index in evenly(len(train), _VIEWS):
         camera = train[index].camera
         factor = max(1, max(camera.width, camera.height) // CELLS)
         content = views.image(train[index], factor)

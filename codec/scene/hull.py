@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evenly import evenly
 from .capture import Frame, InitialCloud
 from .focus import common_focus
 from .views import Views
@@ -132,7 +133,7 @@ def _window(frames: list[Frame], instant: float, window: int | None) -> list[Fra
 
 
 def _spread(frames: list[Frame], count: int) -> list[Frame]:
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+    chosen = evenly(len(frames), count)
     return [frames[i] for i in chosen]
 
 

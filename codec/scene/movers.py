@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evenly import evenly
 from .capture import Frame, MovingCloud
 from .hull import Mask, carve_cells, mask_colors, surface
 from .plates import fixed_cameras, plate
@@ -58,7 +59,7 @@ def moving_cloud(scene: Scene, most: int, progress: Callable[[float], None] | No
 def _instants(rigs: dict[int, list[Frame]], most: int) -> NDArray[np.float64]:
     """At most ``most`` of the instants at which cameras saw something."""
     times = np.unique([frame.time for frames in rigs.values() for frame in frames])
-    return np.asarray(times[np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))])
+    return np.asarray(times[evenly(len(times), most)])
 
 
 def joined(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Camera
+from ..evenly import evenly
 
 LEAST = 0.01  # in the normalised space, whose content has unit size
 _SHARE = 0.25  # of the distance to the nearest content: what moves comes nearer than the initial cloud
@@ -28,7 +29,7 @@ def near_plane(cameras: Sequence[Camera], points: NDArray[np.floating]) -> float
     """
     nearest = []
     cloud = np.asarray(points, np.float64)
-    for index in np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), _CAMERAS)).round().astype(int)):
+    for index in evenly(len(cameras), _CAMERAS):
         camera = cameras[index]
         pixels, depths = camera.project(cloud)
         seen = (depths > 0) & (pixels >= 0).all(axis=1) & (pixels <= (camera.width, camera.height)).all(axis=1)

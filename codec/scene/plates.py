@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evenly import evenly
 from .capture import Frame
 from .views import Views
 
@@ -27,5 +28,5 @@ def fixed_cameras(views: Views) -> dict[int, list[Frame]]:
 
 def plate(views: Views, frames: Sequence[Frame], downscale: int) -> NDArray[np.uint8]:
     """Median of some of one fixed camera's frames, (H, W, 3)."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(MEDIAN_FRAMES, len(frames))).round().astype(int))
+    chosen = evenly(len(frames), MEDIAN_FRAMES)
     return np.median(np.stack([views.image(frames[i], downscale)[..., :3] for i in chosen]), axis=0).astype(np.uint8)

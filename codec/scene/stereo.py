@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Camera
+from ..evenly import evenly
 from .capture import Frame
 from .plates import fixed_cameras, plate
 from .views import Views
@@ -88,7 +89,7 @@ def stereo_frames(views: Views) -> list[list[Frame]]:
 
 
 def _some(items: list[list[Frame]]) -> list[list[Frame]]:
-    picks = np.unique(np.linspace(0, len(items) - 1, min(IMAGES, len(items))).round().astype(int))
+    picks = evenly(len(items), IMAGES)
     return [items[i] for i in picks]
 
 

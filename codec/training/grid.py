@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError
+from ..evenly import evenly
 from ..features import Features
 from ..geometry import encode_positions
 from ..geometry.morton import MAX_BITS
@@ -116,7 +117,7 @@ def trained_grid(trainer: Trainer) -> Grid:
     if config.voxel is not None:
         return addressable(on_grid(positions, trainer.origin, config.voxel))
     features = trainer.rounded()
-    chosen = np.unique(np.linspace(0, len(trainer.frames) - 1, _VIEWS).round().astype(int))
+    chosen = evenly(len(trainer.frames), _VIEWS)
     frames = [trainer.frames[i] for i in chosen]
     background = torch.tensor(trainer.scene.background, dtype=torch.float32, device=trainer.device)
     targets = [torch.from_numpy(trainer.scene.target(frame)).to(trainer.device) for frame in frames]

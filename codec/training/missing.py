@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..evenly import evenly
 from ..render import render
 from ..scene.flights import REACH, Picture, flying_cloud
 from ..scene.hull import has_silhouettes, mask_of
@@ -47,7 +48,7 @@ def can_search(trainer: Trainer) -> bool:
 def missing_pictures(trainer: Trainer) -> list[Picture]:
     """The training frames, or as many as can be afforded, with what the model does not show of them."""
     frames = sorted(trainer.frames, key=lambda frame: frame.time)
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).round().astype(int))
+    chosen = evenly(len(frames), MOST_PICTURES)
     features = trainer.model.features
     primitives = trainer.model.predict(features)
     background = torch.tensor(trainer.scene.background, dtype=torch.float32, device=trainer.device)

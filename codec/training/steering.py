@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..evenly import evenly
 from ..features import Features
 from .config import TrainingConfig
 from .filesize import bytes_besides, coded_bytes, smallest_weight_bits
@@ -206,7 +207,7 @@ def training_psnr(trainer: Trainer, limit: int, weight_bits: int | None = None) 
             trainer would round.
     """
     count = len(trainer.frames)
-    frames = [trainer.frames[i] for i in np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))]
+    frames = [trainer.frames[i] for i in evenly(count, limit)]
     if weight_bits is None:
         features = trainer.rounded()
     else:

@@ -286,6 +286,14 @@ def test_what_is_wrong_is_said_in_one_line(
     assert list(tmp_path.iterdir()) == [], "something was left behind"
 
 
+def test_a_video_does_not_take_the_place_of_its_own_file(encoded: Path, tmp_path: Path) -> None:
+    (tmp_path / "scene.mp4").write_bytes(encoded.read_bytes())
+    result = run("decode", "scene.mp4", "--video", "./scene.mp4", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "that is the file to decode" in result.stderr
+    assert (tmp_path / "scene.mp4").read_bytes() == encoded.read_bytes()
+
+
 def test_a_video_does_not_take_a_folders_place_and_says_so_before_it_renders(encoded: Path, tmp_path: Path) -> None:
     (tmp_path / "walk.mp4").mkdir()
     result = run("decode", encoded, "--video", "walk.mp4", cwd=tmp_path)

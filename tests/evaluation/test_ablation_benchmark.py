@@ -214,7 +214,7 @@ def test_test_views_are_those_of_any_capture(
     ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A capture without test views reports its validation views, and every number that others have."""
-    runs = importlib.import_module("runs")
+    rows = importlib.import_module("rows")
     (tmp_path / "rig").mkdir()
     settings = ablation.Settings(str(write_rig(tmp_path / "rig")), None, 1000, 1.0, 1, (), False)
     monkeypatch.setattr(ablation, "read_capture", lambda *_: SimpleNamespace(shots=[SimpleNamespace(split="val")]))
@@ -222,10 +222,10 @@ def test_test_views_are_those_of_any_capture(
     report = {"minutes": 1.0, "iterations": 10, "psnr_model": 30.5, "psnr_unrounded": 30.75}
     scores = {"width": 8, "height": 8, "split": "val", "views": [{"psnr": 30.0}], "mean": {"psnr": 30.0}, "bytes": 9}
     sizes = {"anchors": 1, "components": [], "config": {}}
-    monkeypatch.setattr(runs, "bits_per_coefficient", lambda _: 1.0)
-    row = runs.make_row("a", report, sizes, scores)
+    monkeypatch.setattr(rows, "bits_per_coefficient", lambda _: 1.0)
+    row = rows.make_row("a", report, sizes, scores)
     assert (row["psnr_model"], row["psnr_loss"], row["psnr_rounding"]) == (30.5, 0.5, 0.25)
-    row = runs.make_row("a", report, sizes, scores, "val")
+    row = rows.make_row("a", report, sizes, scores, "val")
     assert not {"psnr_model", "psnr_loss", "psnr_rounding"} & set(row), "those are of the test views"
 
 

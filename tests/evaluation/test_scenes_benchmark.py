@@ -45,6 +45,11 @@ def runs(scenes: ModuleType) -> ModuleType:
     return importlib.import_module("runs")
 
 
+@pytest.fixture
+def rows(scenes: ModuleType) -> ModuleType:
+    return importlib.import_module("rows")
+
+
 def picture(seed: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -122,16 +127,16 @@ def settings(scenes: ModuleType, **changed: Any) -> Any:
     return scenes.Settings(**{**given, "encode_args": (), "st_lpips": False, **changed})
 
 
-def test_components_add_up_to_the_file(runs: ModuleType) -> None:
-    totals = runs.component_bytes(COMPONENTS)
+def test_components_add_up_to_the_file(rows: ModuleType) -> None:
+    totals = rows.component_bytes(COMPONENTS)
     assert totals == {
         "positions": 40, "f_v": 80, "f_g": 80, "sigma": 25, "color": 15, "networks": 550, "rest": 100
     }  # fmt: skip
     assert sum(totals.values()) == sum(c["bytes"] for c in COMPONENTS)  # type: ignore[misc]
 
 
-def test_bits_per_coefficient_leave_out_positions_and_count_the_hyperprior_as_overhead(runs: ModuleType) -> None:
-    bits = runs.bits_per_coefficient({"anchors": 10, "components": COMPONENTS})
+def test_bits_per_coefficient_leave_out_positions_and_count_the_hyperprior_as_overhead(rows: ModuleType) -> None:
+    bits = rows.bits_per_coefficient({"anchors": 10, "components": COMPONENTS})
     assert bits == pytest.approx(8 * (10 + 70 + 25 + 15 + 60 + 20) / (10 * (32 + 6 + 3 + 80 + 80)))
 
 
@@ -222,9 +227,13 @@ def test_a_folder_that_no_run_made_is_refused_and_stays(
 def test_results_do_not_go_where_a_capture_is(scenes: ModuleType, tmp_path: Path, output: str) -> None:
     (tmp_path / "captures" / "room").mkdir(parents=True)
     one = settings(scenes, capture=str(tmp_path / "captures" / "room"))
-    with pytest.raises(OptionError, match=r"where the capture is; give another -o"):
+    with pytest.raises(OptionError, match=r"where a capture is; give another -o"):
         scenes.check_folders([one], tmp_path / output, [])
     scenes.check_folders([one], tmp_path / "out", [])
+    (tmp_path / "captures" / "hall").mkdir()
+    (tmp_path / "captures" / "hall" / "transforms_train.json").write_text("{}")
+    with pytest.raises(OptionError, match=r"where a capture is; give another -o"):
+        scenes.check_folders([one], tmp_path / "captures" / "hall" / "out", [])
 
 
 def test_an_empty_folder_is_taken(scenes: ModuleType, commands: Commands, tmp_path: Path) -> None:
@@ -306,13 +315,14 @@ def test_after_a_failure_the_training_is_not_repeated(scenes: ModuleType, comman
     assert commands.ran == ["inspect", "eval", "decode", "smooth"]
 
 
-def test_captures_are_found_by_content_and_name(runs: ModuleType, tmp_path: Path) -> None:
+def test_captures_are_found_by_content_and_name(scenes: ModuleType, tmp_path: Path) -> None:
+    find_captures = importlib.import_module("settings").find_captures
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "transforms_train.json").write_text("{}")
     (tmp_path / "notes").mkdir()
-    assert [p.name for p in runs.find_captures(tmp_path, None)] == ["a", "b"]
-    assert [p.name for p in runs.find_captures(tmp_path, "b")] == ["b"]
-    assert runs.find_captures(tmp_path / "a", None) == [tmp_path / "a"]
+    assert [p.name for p in find_captures(tmp_path, None)] == ["a", "b"]
+    assert [p.name for p in find_captures(tmp_path, "b")] == ["b"]
+    assert find_captures(tmp_path / "a", None) == [tmp_path / "a"]
     with pytest.raises(OptionError, match="no capture x; there are: a, b"):
-        runs.find_captures(tmp_path, "b,x")
+        find_captures(tmp_path, "b,x")
