@@ -95,7 +95,6 @@ SWITCHES = (
     Variant("no-fading", "anchors do not fade (coarse_opacity)", ("model.coarse_opacity=false",)),
     Variant("no-fine", "no fine deformation (Eq. 4)", ("model.fine=false",)),
     Variant("no-turning", "offsets do not turn (rotate_offsets)", ("model.rotate_offsets=false",)),
-    Variant("haze", "primitives as large as they like", ("haze=0",)),
     Variant("strangers", "primitives as far from their anchor's scale as they like", ("residuals=0",)),
     Variant("wide-blur", "splats blurred by 0.3 px^2, as gsplat does", ("blur=0.3",)),
     Variant("view-colors", "colours depend on the view", ("view_colors=true",)),

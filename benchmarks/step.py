@@ -40,7 +40,7 @@ from adcgs.training.losses import l1_dssim
 from adcgs.training.optimiser import AnchorOptimiser
 from adcgs.training.refinement import Significance
 from adcgs.training.rigidity import Rigidity
-from adcgs.training.shapes import haze_penalty, needle_penalty, residual_penalty
+from adcgs.training.shapes import needle_penalty, residual_penalty
 from command_lines import Parser, one_line, positive
 from heldout import write_rows
 from timing import add_device, add_threads, by_threads, check_device, device_clock, medians
@@ -107,8 +107,7 @@ class Step:
     def penalties(self, features: Features, primitives: Primitives, gaussians: Gaussians) -> Tensor:
         """What a capture of one moving camera is held together by."""
         training, places = self.training, (self.model.positions, primitives.offsets, gaussians.means)
-        shapes = training.haze * haze_penalty(primitives.log_scales)
-        shapes = shapes + training.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
+        shapes = training.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
         shapes = shapes + training.needles * needle_penalty(primitives.log_scales)
         return shapes + training.rigidity * self.rigidity.penalty(*places, iteration=1)
 

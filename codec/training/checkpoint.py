@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..errors import TrainingError
 
-# 5 did not say whether ways were taught, 4 had no rounded networks, 3 and 2 counted searches otherwise or not, 1 had no
-# blur
-FORMAT = 6
+# 6 did not know its capture's pictures, nor how far scales may stray, 5 did not say whether ways were taught, 4 had no
+# rounded networks, 3 and 2 counted searches otherwise or not, 1 had no blur
+FORMAT = 7
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -30,7 +30,6 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ssim_weight": _SHARE,
     "rigidity": (0.0, 1e3),
     "needles": (0.0, 1e3),
-    "haze": (0.0, 1e3),
     "residuals": (0.0, 1e3),
     "lr_hold": (0.0, 0.999),
     "rate_every": _COUNT,
@@ -85,7 +84,6 @@ class TrainingConfig:
     # Variance in pixels^2 that the rasterizer adds to splats; goes into the file. That of a pixel's own square is 1/12.
     blur: float = 0.1
 
-    haze: float = 0.1  # weight of what draws primitives back that are as large as the scene, see shapes.py
 
     residuals: float = 0.1  # weight of what keeps primitives' scales near their anchor's, see shapes.py
 

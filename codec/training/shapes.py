@@ -1,14 +1,11 @@
-"""What primitives should not become: needles before one camera, haze, and strangers to their anchor.
+"""What primitives should not become: needles before one camera, and strangers to their anchor.
 
 One camera an instant cannot tell a long thin splat, seen end on, from a small round one. Such splats show their
 training views well and stick out of the scene from anywhere else.
 
-A splat as large as the scene is haze in every view. Its gradient in its size is next to nothing, which Adam takes for a
-direction like any other: it grows for thousands of steps, and one change of its opacity then blots out whole views.
-
 Primitives that are transparent have no gradient, but share the prediction network's weights with the others: what
 those ask for carries their scales off, to exp(-50) of the anchor's. The anchor's own scale, coded for all, grows to
-make up for it, and what is left of its primitives is haze.
+make up for it, until splats as large as the scene blot out whole views.
 """
 
 from __future__ import annotations
@@ -20,8 +17,6 @@ from torch import Tensor
 
 # Logarithm of the largest extent or scale an anchor may have, in the normalised space, whose content is two units wide.
 LARGEST = 0.0
-# From a quarter of the scene on, a splat is drawn back.
-_LARGE = math.log(0.5)
 # Axes may differ that much for free: edges and limbs are longer than wide.
 _FREE = math.log(4.0)
 
@@ -49,12 +44,3 @@ def residual_penalty(log_scales: Tensor, base: Tensor) -> Tensor:
         base: (N, 3) of their anchors.
     """
     return torch.relu((log_scales - base[:, None]).abs() - _APART).square().mean()
-
-
-def haze_penalty(log_scales: Tensor) -> Tensor:
-    """Mean of what log scales exceed half a unit by; a scalar, 0 where no primitive is that large.
-
-    Args:
-        log_scales: as of :func:`needle_penalty`, in the normalised space.
-    """
-    return torch.relu(log_scales - _LARGE).mean()

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import AdcError, TrainingError
 from .checkpoint import checked, section
 from .config import TrainingConfig
+from .fingerprint import differences
 from .optimiser import ANCHOR_TENSORS
 from .settling import hold, matrices_of, tensors_of
 
@@ -30,6 +31,7 @@ def of_run(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors |= {f"rigidity.{k}": v for k, v in trainer.rigidity.state().items()}
     tensors["flies"] = trainer.optimiser.flies
     tensors["origin"] = trainer.origin
+    tensors |= {f"capture.{k}": v for k, v in trainer.fingerprint.items()}
     if trainer.colors is not None:
         tensors |= {f"colors.{k}": v for k, v in trainer.colors.state_dict().items()}
     if trainer.sealed is not None:
@@ -80,7 +82,7 @@ def capture_of(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def require_capture_of(trainer: Trainer, path: Path, meta: dict[str, Any]) -> None:
+def require_capture_of(trainer: Trainer, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Refuse the checkpoint at ``path`` for another capture than that which it was made of.
 
     Raises:
@@ -88,11 +90,22 @@ def require_capture_of(trainer: Trainer, path: Path, meta: dict[str, Any]) -> No
     """
     made, given = meta.get("scene"), capture_of(trainer)
     if made == given:
-        return
-    made = made if isinstance(made, dict) else {}
-    others = [f"{key} {made.get(key)!r} (here {value!r})" for key, value in given.items() if made.get(key) != value]
-    problem = f"{path}: made from a capture with {', '.join(others) or 'other fields'}"
-    raise TrainingError("bad-checkpoint", f"{problem}; use the same capture, --downscale and --background")
+        others = _other_pictures(trainer, path, tensors)
+    else:
+        made = made if isinstance(made, dict) else {}
+        others = [f"{key} {made.get(key)!r} (here {value!r})" for key, value in given.items() if made.get(key) != value]
+        others = others or ["other fields"]
+    if others:
+        problem = f"{path}: made from a capture with {', '.join(others)}"
+        raise TrainingError("bad-checkpoint", f"{problem}; use the same capture, --downscale and --background")
+
+
+def _other_pictures(trainer: Trainer, path: Path, tensors: dict[str, Tensor]) -> list[str]:
+    try:
+        made = {k: checked(tensors, f"capture.{k}", v.shape, v.dtype) for k, v in trainer.fingerprint.items()}
+    except ValueError as error:
+        raise TrainingError("bad-checkpoint", f"{path}: {error}; start without it") from error
+    return differences(made, trainer.fingerprint)
 
 
 def restore(trainer: Trainer, path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:

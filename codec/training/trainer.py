@@ -26,6 +26,7 @@ from . import state
 from .camera_colors import CameraColors, fixed_cameras
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import RATE_UNIT, TrainingConfig
+from .fingerprint import fingerprint
 from .grid import VOXELS, snap, trained_grid
 from .initialise import can_teach, initial_model
 from .interrupts import DeferredInterrupt
@@ -35,7 +36,7 @@ from .optimiser import AnchorOptimiser
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
 from .settling import settle_networks
-from .shapes import haze_penalty, needle_penalty, residual_penalty
+from .shapes import needle_penalty, residual_penalty
 from .steering import Heading, Steering
 
 # Length of the running mean of the shown PSNR, in steps.
@@ -80,6 +81,7 @@ class Trainer:
         self.frames = scene.split("train")
         if not self.frames:
             raise TrainingError("no-frames", f"{scene.root}: no training frames; check the capture's split")
+        self.fingerprint = fingerprint(scene, self.frames)
         self.moving = moving_cloud(scene, config.mover_instants)
         movers = 0 if self.moving is None else min(config.mover_anchors, config.max_anchors // 2)
         count = min(config.initial_anchors, config.max_anchors - movers)
@@ -278,8 +280,6 @@ class Trainer:
         shown = [self.seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
         loss = torch.stack(losses).mean()
-        if config.haze > 0:
-            loss = loss + config.haze * haze_penalty(primitives.log_scales)
         if config.residuals > 0:
             loss = loss + config.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
         if self.one_view and config.needles > 0:
@@ -549,7 +549,7 @@ class Trainer:
         # Its anchors come from the checkpoint: nothing need be carved.
         trainer = Trainer(scene, replace(config, mover_instants=0), checkpoint, device)
         trainer.config = config
-        state.require_capture_of(trainer, path, meta)
+        state.require_capture_of(trainer, path, tensors, meta)
         state.restore(trainer, path, tensors, meta)
         trainer.saved = checkpoint == path
         return trainer

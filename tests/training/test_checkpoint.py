@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from adcgs.errors import TrainingError
@@ -13,6 +15,8 @@ from adcgs.scene import Scene, load_scene
 from adcgs.training import Trainer
 from adcgs.training.checkpoint import load_checkpoint, save_checkpoint
 from adcgs.training.optimiser import ANCHOR_TENSORS
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from .test_trainer import TINY, stop_after
@@ -99,6 +103,9 @@ DAMAGES: list[tuple[str, str, Callable[[Tensors], None]]] = [
     ("steps.log_q.f_g", "a channel short", another("steps.log_q.f_g", lambda v: v[:-1])),
     ("steps.gathers", "two", another("steps.gathers", lambda v: v.expand(2))),
     ("origin", "two numbers", another("origin", lambda v: v[:2])),
+    ("capture.pictures", "gone", without("capture.pictures")),
+    ("capture.poses", "a view short", another("capture.poses", lambda v: v[:-1])),
+    ("capture.times", "whole", another("capture.times", lambda v: v.long())),
 ]
 
 
@@ -129,3 +136,54 @@ def test_it_is_refused(
     assert str(error.value).startswith(f"{tmp_path / 'state'}: ")
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("times", lambda v: v + 0.01),
+        ("poses", lambda v: v + 0.01),
+        ("pictures", lambda v: v + 0.02),
+        ("pictures", lambda v: v * torch.nan),
+    ],
+    ids=["times", "poses", "pictures", "no number"],
+)
+def test_other_views_of_the_same_number_and_size_are_refused(
+    scene: Scene,
+    whole: tuple[Tensors, dict[str, Any]],
+    tmp_path: Path,
+    name: str,
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    tensors, rest = whole
+    tensors = dict(tensors)
+    another(f"capture.{name}", change)(tensors)
+    save_checkpoint(tmp_path / "state", tensors, rest)
+    with pytest.raises(TrainingError, match=f"made from a capture with other {name}; use the same capture") as error:
+        Trainer.from_checkpoint(scene, tmp_path / "state")
+    assert error.value.code == "bad-checkpoint"
+
+
+def test_a_second_take_is_another_capture_and_a_decoders_rounding_is_none(
+    balls: Path, scene: Scene, whole: tuple[Tensors, dict[str, Any]], tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "state", *whole)
+    rounded, take = tmp_path / "rounded", tmp_path / "take"
+    for folder, change in ((rounded, rounded_otherwise), (take, mirrored)):
+        shutil.copytree(balls, folder)
+        for path in folder.rglob("*.png"):
+            Image.fromarray(change(np.asarray(Image.open(path)))).save(path)
+    Trainer.from_checkpoint(load_scene(rounded), tmp_path / "state")
+    with pytest.raises(TrainingError, match="other pictures"):
+        Trainer.from_checkpoint(load_scene(take), tmp_path / "state")
+
+
+def rounded_otherwise(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every other number one higher, where it can be."""
+    raised = np.arange(image.size).reshape(image.shape) % 2
+    return np.minimum(image.astype(np.int64) + raised, 255).astype(np.uint8)
+
+
+def mirrored(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Its masks stay as many pixels, its cameras where they are."""
+    return np.ascontiguousarray(image[:, ::-1])

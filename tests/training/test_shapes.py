@@ -11,7 +11,7 @@ import pytest
 import torch
 from adcgs.scene import load_scene
 from adcgs.training import Trainer
-from adcgs.training.shapes import LARGEST, haze_penalty, needle_penalty, residual_penalty
+from adcgs.training.shapes import LARGEST, needle_penalty, residual_penalty
 
 from ..captures import write_rig
 from .test_trainer import TINY
@@ -53,32 +53,12 @@ def test_a_capture_with_one_view_an_instant_gets_fewer_and_a_rig_is_left_alone(b
     assert not Trainer(rig, replace(TINY, mover_instants=0)).one_view
 
 
-def test_haze_is_what_exceeds_half_a_unit() -> None:
-    log_scales = torch.tensor([[0.5, 0.1, 0.01], [2.0, 0.2, 0.1]], dtype=torch.float64).log().requires_grad_()
-    assert float(haze_penalty(log_scales)) == pytest.approx(math.log(4) / 6)
-    gradient = torch.autograd.grad(haze_penalty(log_scales), log_scales)[0]
-    assert torch.equal(gradient > 0, torch.tensor([[False, False, False], [True, False, False]]))
-
-
-def _first_gradient_of_sigma(trainer: Trainer) -> torch.Tensor:
-    """Up to a factor, as Adam keeps it."""
-    sigma, seen = trainer.model.sigma, []
-    trainer.train(lambda _: seen.append(trainer.optimiser.adam.state.get(sigma, {}).get("exp_avg")), 0.0)
-    return seen[0].clone()
-
-
-def test_training_draws_splats_back_that_are_as_large_as_the_scene_and_lets_none_grow_beyond(balls: Path) -> None:
-    scene = load_scene(balls, downscale=2)
-    pulls = {}
-    for weight in (0.0, 10.0):
-        trainer = Trainer(scene, replace(TINY, iterations=1, refine=False, haze=weight))
-        with torch.no_grad():
-            trainer.model.sigma[::4] = 1.0
-        pulls[weight] = _first_gradient_of_sigma(trainer)[:, 3:]
-        assert float(trainer.model.sigma.max()) <= LARGEST
-    change = pulls[10.0] - pulls[0.0]
-    assert bool((change[::4] > 0).all())  # downhill is smaller
-    torch.testing.assert_close(change[1::4], torch.zeros_like(change[1::4]), atol=1e-6, rtol=0)
+def test_training_lets_no_anchor_grow_beyond_the_scene(balls: Path) -> None:
+    trainer = Trainer(load_scene(balls, downscale=2), replace(TINY, iterations=1, refine=False))
+    with torch.no_grad():
+        trainer.model.sigma[::4] = 1.0
+    trainer.train()
+    assert float(trainer.model.sigma.detach().max()) <= LARGEST
 
 
 def test_primitives_may_differ_from_their_anchor_twelvefold_for_free() -> None:
