@@ -40,7 +40,7 @@ def can_search(trainer: Trainer) -> bool:
     model, minutes = trainer.config.model, trainer.config.minutes
     if minutes is not None and minutes < LEAST_MINUTES:
         return False
-    alone = trainer.one_view and len(trainer.frames) > 2 * REACH and has_silhouettes(trainer.scene)
+    alone = trainer.order.one_view and len(trainer.frames) > 2 * REACH and has_silhouettes(trainer.scene)
     return bool(alone and model.coarse and model.coarse_opacity)
 
 

@@ -33,8 +33,10 @@ from .interrupts import DeferredInterrupt
 from .losses import l1_dssim
 from .missing import SEARCHES, can_search, search_missing
 from .optimiser import AnchorOptimiser
+from .order import ViewOrder
 from .refinement import Significance, grow, prunable
 from .rigidity import Rigidity
+from .seeds import seed_of
 from .settling import settle_networks
 from .shapes import needle_penalty, residual_penalty
 from .steering import Heading, Steering
@@ -111,13 +113,9 @@ class Trainer:
         self.steering = Steering(config) if has_target else None
         self.adjusted = False  # to the target, at the end of the run
         self.saved = False  # whether the checkpoint, where there is one, is of this run
-        self._order: list[int] = []
-        self._instants: dict[float, list[Frame]] = {}
-        for frame in self.frames:
-            self._instants.setdefault(frame.time, []).append(frame)
-        self.one_view = len(self._instants) == len(self.frames)  # an instant
+        self.order = ViewOrder(self.frames, config.seed, config.views_per_step)
         moves = config.model.coarse and config.rigidity > 0
-        self.rigidity = Rigidity() if moves and self.one_view else None
+        self.rigidity = Rigidity() if moves and self.order.one_view else None
         self.searches_left = SEARCHES if config.missing_anchors and can_search(self) else 0
         self._started = time.monotonic()
 
@@ -260,7 +258,7 @@ class Trainer:
     def _step(self, progress: float) -> None:
         config = self.config
         # All randomness of a step follows from seed and iteration: a resumed run repeats an uninterrupted one.
-        torch.manual_seed((config.seed << 32) + self.iteration)
+        torch.manual_seed(seed_of(config.seed, self.iteration))
         if not self.frozen and progress >= config.freeze_positions_at:
             self._freeze_positions()
         if self._searches_at(progress):
@@ -268,7 +266,7 @@ class Trainer:
         if self._settles_at(progress):
             self._require_finite()
             settle_networks(self)
-        frames = self._next_frames()
+        frames = self.order.at(self.iteration)
         downscale = next(d for start, d in reversed(config.resolutions) if progress >= start)
         features, rate = self._coded_features(progress)
         features = self._drop_chunks(features, progress)
@@ -279,14 +277,7 @@ class Trainer:
         drawn = [self._draw(gaussians, features, frame, downscale) for frame in frames]
         shown = [self.seen_by(frame, view.image) for frame, (view, _) in zip(frames, drawn, strict=True)]
         losses = [l1_dssim(im, target, config.ssim_weight) for im, (_, target) in zip(shown, drawn, strict=True)]
-        loss = torch.stack(losses).mean()
-        if config.residuals > 0:
-            loss = loss + config.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
-        if self.one_view and config.needles > 0:
-            loss = loss + config.needles * needle_penalty(primitives.log_scales)
-        if self.rigidity is not None:
-            places = self.model.positions, primitives.offsets, gaussians.means
-            loss = loss + config.rigidity * self.rigidity.penalty(*places, self.iteration, self.optimiser.flies)
+        loss = torch.stack(losses).mean() + self._penalties(features, primitives, gaussians)
         if rate is not None:
             self.knows_rate = True
             if self.steering is not None:
@@ -309,6 +300,18 @@ class Trainer:
         if rate is not None and self.steering is not None:
             with self._naming_what_is_not_finite():
                 self.steering.observe(self, progress)
+
+    def _penalties(self, features: Features, primitives: Primitives, gaussians: Gaussians) -> Tensor:
+        """What no picture says of primitives, but what is known of them."""
+        config, total = self.config, gaussians.means.new_zeros(())
+        if config.residuals > 0:
+            total = total + config.residuals * residual_penalty(primitives.log_scales, features.sigma[:, 3:])
+        if config.needles > 0 and self.order.one_view:
+            total = total + config.needles * needle_penalty(primitives.log_scales)
+        if self.rigidity is not None:
+            places = self.model.positions, primitives.offsets, gaussians.means
+            total = total + config.rigidity * self.rigidity.penalty(*places, self.iteration, self.optimiser.flies)
+        return total
 
     def _draw(self, gaussians: Gaussians, features: Features, frame: Frame, downscale: int) -> tuple[Render, Tensor]:
         """A view and what it should look like."""
@@ -387,23 +390,6 @@ class Trainer:
             if error.code == "not-finite":
                 self._stop_not_finite()
             raise
-
-    def _next_frames(self) -> list[Frame]:
-        """The next frame of the order, and others of its instant if steps take several."""
-        frame = self.frames[self._next_frame()]
-        more = self.config.views_per_step - 1
-        if more == 0:
-            return [frame]
-        others = [other for other in self._instants[frame.time] if other is not frame]
-        return [frame, *(others[i] for i in torch.randperm(len(others))[:more].tolist())]
-
-    def _next_frame(self) -> int:
-        count = len(self.frames)
-        epoch, place = divmod(self.iteration, count)
-        if place == 0 or len(self._order) != count:
-            generator = torch.Generator().manual_seed((self.config.seed << 32) + epoch)
-            self._order = torch.randperm(count, generator=generator).tolist()
-        return self._order[place]
 
     def _target(self, frame: Frame, downscale: int) -> tuple[Tensor, Tensor]:
         background = np.asarray(self.scene.background, np.float32)

@@ -50,7 +50,7 @@ def test_a_capture_with_one_view_an_instant_gets_fewer_and_a_rig_is_left_alone(b
         found[weight] = _needles(trainer)
     assert found[10.0] < 0.5 * found[0.0]
     rig = load_scene(write_rig(tmp_path), downscale=2)
-    assert not Trainer(rig, replace(TINY, mover_instants=0)).one_view
+    assert not Trainer(rig, replace(TINY, mover_instants=0)).order.one_view
 
 
 def test_training_lets_no_anchor_grow_beyond_the_scene(balls: Path) -> None:

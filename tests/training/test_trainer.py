@@ -242,15 +242,6 @@ def test_a_checkpoint_of_another_capture_is_refused(scene: Scene, balls: Path, t
     assert "width 32 (here 16)" in str(error.value)
 
 
-def test_a_step_of_several_views_takes_them_from_one_instant(tmp_path: Path) -> None:
-    scene = load_scene(write_rig(tmp_path), downscale=2)
-    trainer = Trainer(scene, replace(TINY, mover_instants=0, views_per_step=3))
-    for _ in range(5):
-        frames = trainer._next_frames()
-        assert len({frame.time for frame in frames}) == 1
-        assert len({frame.camera_id for frame in frames}) == 3
-
-
 def test_a_checkpoint_that_cannot_be_written_is_said(scene: Scene, tmp_path: Path) -> None:
     trainer = Trainer(scene, TINY, tmp_path / "no such folder" / "state")
     with pytest.raises(TrainingError, match="cannot be written") as caught:
