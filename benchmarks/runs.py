@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from adcgs.bitstream import write_atomically
-from adcgs.cli.encode import without_preset
+from adcgs.cli.resuming import without_preset
 from adcgs.errors import OptionError
 from adcgs.evaluation.tables import Value
 from rows import Row, make_row

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,12 +13,12 @@ import click
 from adcgs.errors import OptionError, TrainingError
 
 from .common import Command, Number, console, handle_errors, parse_background, parse_size, phase
+from .resuming import check_resumed, resume_line
 
 if TYPE_CHECKING:
     from adcgs.encode import EncodeReport
     from adcgs.scene import Scene
     from adcgs.training import Status, Trainer, TrainingConfig
-    from adcgs.training.overrides import Value
     from rich.progress import Progress
 
 EXAMPLES = """
@@ -206,11 +204,11 @@ def main(
     _describe(capture)
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
-        _check_resumed(trainer, "that coded without training", given, fields)
+        check_resumed(trainer, "that coded without training", given, fields)
     else:
         if resume:
             trainer = _restore(capture, state, state, device)
-            _check_resumed(trainer, "to resume", given, fields)
+            check_resumed(trainer, "to resume", given, fields)
         else:
             trainer = _new_trainer(capture, _fitted(config, capture, max_anchors is not None), state, device)
             trainer.asked = {name: str(value) for name, value in fields.items()}
@@ -294,52 +292,6 @@ def _restore(capture: Scene, source: Path, state: Path | None, device: str) -> T
     return Trainer.from_checkpoint(capture, source, checkpoint=state, device=device)
 
 
-_OPTION_OF = {  # where the names differ
-    "rate_lambda": "--lambda",
-    "target_bytes": "--target-size",
-    "target_weights": "--weights",
-}
-
-
-def _check_resumed(
-    trainer: Trainer, what: str, given: dict[str, float | int | str | None], fields: Mapping[str, Value]
-) -> None:
-    """A stored run keeps its configuration: options that contradict it are refused, not ignored.
-
-    Args:
-        given: by options of their own. fields: by --set.
-    """
-    from adcgs.training.overrides import value_of
-
-    for name, wanted in fields.items():
-        kept = value_of(trainer.config, name)
-        if str(wanted) != trainer.asked.get(name, str(kept)):
-            problem = f"--set {name}={wanted} contradicts the run {what}, which has {kept}; leave it out"
-            raise OptionError("bad-option", problem)
-    for name, value in given.items():
-        if value is None:
-            continue
-        option = _OPTION_OF.get(name, "--" + name.replace("_", "-"))
-        if name == "preset":
-            raise OptionError("bad-option", f"{option} {value}: the run {what} has its settings; leave it out")
-        if name == "camera_colors":
-            _check_colors(trainer, what, bool(value))
-            continue
-        had = getattr(trainer.config, name)
-        if name == "target_weights" and had != "int8" and trainer.config.target_bytes is None:
-            continue  # a run that knew nothing of it can be written with any
-        if value != had:
-            problem = f"{option} {value} contradicts the run {what}, which has {had}; leave it out"
-            raise OptionError("bad-option", problem)
-
-
-def _check_colors(trainer: Trainer, what: str, wanted: bool) -> None:
-    if wanted != (trainer.colors is not None):
-        option, has = ("--camera-colors", "does not tell") if wanted else ("--no-camera-colors", "tells")
-        problem = f"{option} contradicts the run {what}, which {has} its cameras' colours apart; leave it out"
-        raise OptionError("bad-option", problem)
-
-
 def _check_cameras(capture: Scene) -> None:
     """Refuse before training what the file could not hold after it."""
     from adcgs.bitstream import pack_cameras
@@ -379,29 +331,12 @@ def _train(trainer: Trainer, state: Path) -> None:
             )
     except KeyboardInterrupt:
         if trainer.saved:
-            console().print(f"stopped; state is in {state}\nresume with: {_resume_line()}", soft_wrap=True)
+            console().print(f"stopped; state is in {state}\nresume with: {resume_line()}", soft_wrap=True)
         raise
     except TrainingError as error:
         if error.code == "not-finite" and trainer.saved:
             raise TrainingError(error.code, f"{error}; resume from {state} with --resume") from error
         raise
-
-
-def _resume_line() -> str:
-    """This command line again, with --resume."""
-    given = [word for word in without_preset(sys.argv[1:]) if word != "--resume"]
-    return shlex.join(["adcgs-encode", *given, "--resume"])
-
-
-def without_preset(words: Sequence[str]) -> list[str]:
-    """Arguments for a run that is resumed: it has its preset already, and would refuse another."""
-    kept, rest = [], iter(words)
-    for word in rest:
-        if word == "--preset":
-            next(rest, None)
-        elif not word.startswith("--preset="):
-            kept.append(word)
-    return kept
 
 
 def _progress() -> Progress:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from adcgs.cli.encode import without_preset
+from adcgs.cli.resuming import without_preset
 from adcgs.errors import OptionError
 
 from ..captures import write_dnerf
