@@ -38,11 +38,11 @@ from adcgs.evaluation.tables import Column, Value, markdown, write_csv
 from adcgs.scene import detect_layout
 from adcgs.scene.detect import read_capture
 from adcgs.training.missing import LEAST_MINUTES
-from command_lines import Parser, interruptible, minutes, positive
+from command_lines import Parser, interruptible, positive
 from per_primitive import frame_rates
 from rows import BYTES, QUALITY, Row
 from runs import StepError, check_folders, describe, encode_and_score, in_parallel, keep, score
-from settings import Settings, add_options, settings_of, training_config
+from settings import Settings, add_length, add_options, settings_of, training_config
 from weights import require_fp32, rewrite
 
 FIXED_CAMERAS = ("neural3d", "panoptic")  # layouts in which what moves is carved
@@ -137,6 +137,8 @@ def main() -> None:
     """Run what the command line asks for."""
     args = _parse()
     scenes = settings_of(args)
+    if any(training_config(settings).seed for settings in scenes):
+        raise OptionError("bad-option", f"--extra-encode-args {args.extra_encode_args}: seeds are --seeds' to say")
     wanted = [row for row in ROWS if args.rows is None or row.name in args.rows.split(",")]
     unknown = sorted(set((args.rows or "").split(",")) - {row.name for row in ROWS} - {""})
     if unknown or "full" not in {row.name for row in wanted}:
@@ -178,8 +180,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = Parser(__doc__)
     add_options(parser, output="out/ablation", jobs=2)
-    parser.add_argument("--iterations", type=positive, default=1500, help="training steps of a run (1500)")
-    parser.add_argument("--minutes", type=minutes, help="train for so long instead")
+    add_length(parser, "of a run", 1500)
     parser.add_argument("--seeds", type=positive, default=3, help="runs of a row (3)")
     parser.add_argument("--all-seeds", action="store_true", help="of every row, not of the close ones alone")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="measured views; choose by val (test)")

@@ -32,10 +32,10 @@ from adcgs.bitstream import write_atomically
 from adcgs.errors import OptionError
 from adcgs.evaluation.rd import Curve, bd_psnr, bd_rate, plot_allocation, plot_rd
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, read_csv, write_csv
-from command_lines import Parser, interruptible, minutes, positive
+from command_lines import Parser, interruptible
 from rows import BYTES, QUALITY, SECTIONS, Row
 from runs import StepError, check_folders, describe, encode_and_score, in_parallel, keep
-from settings import Settings, add_options, settings_of
+from settings import Settings, add_length, add_options, settings_of
 from spz_frames import COLUMNS as SPZ_COLUMNS
 from spz_frames import available as spz_available
 from videos import COLUMNS as VIDEO_COLUMNS
@@ -97,8 +97,7 @@ def _is_number(text: str) -> bool:
 def _parse() -> argparse.Namespace:
     parser = Parser(__doc__)
     add_options(parser, output="out/rate_distortion", jobs=2)
-    parser.add_argument("--minutes", type=minutes, default=8.0, help="training time of a run (8)")
-    parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
+    add_length(parser, "of a run", 8.0)
     parser.add_argument("--lambdas", default=LAMBDAS, help=f"separated by commas ({LAMBDAS})")
     parser.add_argument("--no-baselines", action="store_true", help="no videos and no SPZ")
     return parser.parse_args()

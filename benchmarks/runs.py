@@ -47,6 +47,8 @@ def check_folders(settings: Sequence[Settings], output: Path, folders: Iterable[
     Raises:
         OptionError: naming the folder.
     """
+    if output.exists() and not output.is_dir():
+        raise OptionError("bad-option", f"-o {output}: is a file; name a folder, there or not")
     for one in settings:
         place, capture = (output / one.scene).resolve(), Path(one.capture).resolve()
         if capture.is_relative_to(place) or place.is_relative_to(capture) or _in_a_capture(output):

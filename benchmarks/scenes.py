@@ -28,10 +28,10 @@ from adcgs.evaluation.metrics import psnr
 from adcgs.evaluation.smoothness import largest_jump
 from adcgs.evaluation.tables import Column, Value, markdown, mean_row, write_csv
 from adcgs.evenly import evenly
-from command_lines import Parser, interruptible, minutes, positive
+from command_lines import Parser, interruptible
 from rows import BYTES, MODEL_VIEWS, QUALITY, Row, make_row
 from runs import StepError, check_folders, command, describe, encode, in_parallel, keep, score
-from settings import Settings, add_options, settings_of, threads_of
+from settings import Settings, add_length, add_options, settings_of, threads_of
 
 JUMP = Column("jump", "largest jump", ".1f")
 EXTRA = [Column("psnr_frames", "PSNR of adcgs-decode's PNGs"), Column("error", "error")]
@@ -54,8 +54,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = Parser(__doc__)
     add_options(parser, output="out/scenes", jobs=1)
-    parser.add_argument("--minutes", type=minutes, default=10.0, help="training time per scene (10)")
-    parser.add_argument("--iterations", type=positive, help="train for so many steps instead")
+    add_length(parser, "per scene", 10.0)
     return parser.parse_args()
 
 

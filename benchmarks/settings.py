@@ -21,7 +21,7 @@ from adcgs.errors import AdcError, OptionError
 from adcgs.scene import detect_layout
 from adcgs.training import TrainingConfig
 from adcgs.training.overrides import apply, parse_assignments
-from command_lines import positive
+from command_lines import minutes, positive
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,22 @@ def add_options(parser: argparse.ArgumentParser, output: str, jobs: int) -> None
     parser.add_argument("captures", type=Path, help="folder of captures, or one capture")
     parser.add_argument("--only", help="names of scenes, separated by commas")
     parser.add_argument("--downscale", nargs="+", action="extend", default=[], metavar="NAME=N", help="size per scene")
-    parser.add_argument("--jobs", type=int, default=jobs, choices=range(1, 65), metavar="N", help=f"at a time ({jobs})")
+    parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help=f"at a time ({jobs})")
     parser.add_argument("--threads", type=positive, help="threads of each command (the machine's by --jobs)")
     parser.add_argument("--extra-encode-args", default="", metavar="ARGS", help="one string, for adcgs-encode")
     parser.add_argument("--st-lpips", action="store_true", help="measure ST-LPIPS as well")
     parser.add_argument("--force", action="store_true", help="run again what is already there")
     parser.add_argument("-o", "--output", type=Path, default=Path(output))
+
+
+def add_length(parser: argparse.ArgumentParser, of: str, default: float | int) -> None:
+    """How long a run trains: so many minutes (a float is the ``default``), or so many steps (an int is)."""
+    steps = isinstance(default, int)
+    group = parser.add_mutually_exclusive_group()
+    said = f"training time {of}" + ("" if steps else f" ({default:g})")
+    group.add_argument("--minutes", type=minutes, default=None if steps else default, help=said)
+    said = f"training steps {of}" + (f" ({default})" if steps else "")
+    group.add_argument("--iterations", type=positive, default=default if steps else None, help=said)
 
 
 def settings_of(args: argparse.Namespace) -> list[Settings]:
@@ -92,6 +102,8 @@ def settings_of(args: argparse.Namespace) -> list[Settings]:
 
 def find_captures(folder: Path, only: str | None) -> list[Path]:
     """The captures in a folder, by name; or the folder itself where it is one."""
+    if not folder.is_dir():
+        raise OptionError("bad-option", f"{folder}: no such folder; give one of captures, or a capture")
     candidates = [folder] if is_capture(folder) else sorted(p for p in folder.glob("*") if is_capture(p))
     wanted = None if only is None else {name.strip() for name in only.split(",")}
     chosen = [path for path in candidates if wanted is None or path.name in wanted]
@@ -129,7 +141,7 @@ def find_downscales(pairs: Sequence[str], names: Sequence[str]) -> dict[str, flo
 
 
 def encode_options(settings: Settings) -> list[str]:
-    """The run's options of adcgs-encode; what was asked for comes last and so prevails."""
+    """The run's options of adcgs-encode."""
     length = (
         ["--minutes", str(settings.minutes)]
         if settings.iterations is None
@@ -167,10 +179,12 @@ def training_config(settings: Settings) -> TrainingConfig:
 def _leave_to_the_benchmark(settings: Settings, given: Mapping[str, Any]) -> None:
     """Refuse options that a run gets from the benchmark: with others nothing would be found, or compared, behind it."""
     own = {"output": Path("scene.adc"), "downscale": settings.downscale, "threads": settings.threads}
-    own |= {"resume": False, "checkpoint": None}
+    own |= {"minutes": settings.minutes, "iterations": settings.iterations, "resume": False, "checkpoint": None}
+    if settings.iterations is not None:
+        own["minutes"] = None
     for name, value in own.items():
         if given[name] != value:
-            raise OptionError("bad-option", f"--{name} is the benchmark's to say; leave it out")
+            raise OptionError("bad-option", f"--{name} is the benchmark's to say; give it there, or leave it out")
 
 
 def size_of(settings: Settings) -> list[str]:

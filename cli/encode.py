@@ -204,7 +204,7 @@ def main(
     _describe(capture)
     if checkpoint is not None:
         trainer = _restore(capture, checkpoint, None, device)
-        check_resumed(trainer, "that coded without training", given, fields)
+        check_resumed(trainer, "that is coded without training", given, fields)
     else:
         if resume:
             trainer = _restore(capture, state, state, device)
@@ -355,10 +355,10 @@ _LOG_SECONDS = 30.0  # between lines where nobody watches a terminal
 
 def _line(status: Status) -> str:
     minutes, seconds = divmod(max(status.remaining, 0), 60) if status.remaining == status.remaining else (0, 0)
-    size = "-" if status.bits is None else f"{status.bits / 8e3:.0f} KB"
+    size = "" if status.bits is None else f" in {status.bits / 8e3:.0f} KB"
     line = (
         f"step {status.iteration}  left {int(minutes)}:{int(seconds):02d}  {status.psnr:.2f} dB  "
-        f"{status.anchors} anchors  {size}  {status.phase}"
+        f"{status.anchors} anchors{size}  {status.phase}"
     )
     if status.heading is None:
         return line

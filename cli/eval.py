@@ -147,7 +147,7 @@ def _perceptual(
             found[key] = load(device)
         except UnavailableError as error:
             notes[key] = str(error)
-            console().print(str(error), soft_wrap=True)
+            console().print(f"measured without {_TITLES[key]} ({error})", soft_wrap=True)
     return found.get("lpips"), found.get("st_lpips")
 
 

@@ -51,7 +51,8 @@ def check_resumed(
         if name == "target_weights" and had != "int8" and trainer.config.target_bytes is None:
             continue  # a run that knew nothing of it can be written with any
         if value != had:
-            problem = f"{option} {value} contradicts the run {what}, which has {had}; leave it out"
+            has = f"no {option}" if had is None else str(had)
+            problem = f"{option} {value} contradicts the run {what}, which has {has}; leave it out"
             raise OptionError("bad-option", problem)
 
 

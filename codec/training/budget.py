@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..bitstream import KINDS, Kind, pack_arrays, pack_cameras, pack_colors
+from ..bitstream.header import MAX_ANCHORS
 from ..bitstream.view_colors import SLOPES
 from ..entropy import MultiDimensionEntropyModel
 from ..errors import OptionError
@@ -33,7 +34,8 @@ def fit_to_size(config: TrainingConfig, scene: Scene, *, keep_anchors: bool = Fa
         keep_anchors: the number of anchors is the user's choice.
 
     Raises:
-        OptionError: ``target-too-small``: the target does not even hold networks and cameras.
+        OptionError: ``target-too-small``: the target does not even hold networks and cameras; ``target-too-large``:
+            it takes more anchors than a file can hold.
     """
     if config.target_bytes is None:
         return config
@@ -43,6 +45,9 @@ def fit_to_size(config: TrainingConfig, scene: Scene, *, keep_anchors: bool = Fa
     suited = min(max(config.max_anchors, int(room / _MOST)), int(room / _FEWEST))
     if keep_anchors or suited == config.max_anchors:
         return config
+    if suited > MAX_ANCHORS:
+        problem = f"{suited} anchors would fill it, a file holds at most {MAX_ANCHORS}; give less"
+        raise OptionError("target-too-large", f"--target-size {config.target_bytes}: {problem}")
     share = suited / config.max_anchors
     return replace(
         config,

@@ -5,6 +5,7 @@ Written to a temporary file and renamed, so that a checkpoint is whole or is the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     flat = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
     try:
-        save_file(flat, str(temporary), metadata={"adcgs": json.dumps({"format": FORMAT, **meta})})
+        words = json.dumps({"format": FORMAT, **meta})
+        save_file(flat, str(temporary), metadata={"adcgs": words, "digest": _digest(words, flat)})
         os.replace(temporary, path)
     except (SafetensorError, OSError) as error:
         problem = f"{path}: cannot be written ({error}); free space or write elsewhere"
@@ -54,7 +56,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise TrainingError("bad-checkpoint", f"{path}: no such checkpoint; start without --resume or --checkpoint")
     try:
         with safe_open(str(path), framework="pt") as handle:
-            meta = json.loads((handle.metadata() or {})["adcgs"])
+            header = handle.metadata() or {}
+            meta = json.loads(header["adcgs"])
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise TrainingError("bad-checkpoint", f"{path}: not an adcgs checkpoint, or damaged ({error})") from error
@@ -62,7 +65,19 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if found != FORMAT:
         problem = f"{path}: checkpoint format {found!r}, this version reads {FORMAT}; start without it"
         raise TrainingError("bad-checkpoint", problem)
+    if header.get("digest") != _digest(header["adcgs"], tensors):
+        problem = f"{path}: damaged, it does not hold what was written; start without it"
+        raise TrainingError("bad-checkpoint", problem)
     return tensors, meta
+
+
+def _digest(words: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of metadata and values, in the order of their names: damaged numbers may look like any other training state."""
+    found = hashlib.sha256(words.encode())
+    for name in sorted(tensors):
+        found.update(f"{name} ".encode())
+        found.update(tensors[name].cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def checked(

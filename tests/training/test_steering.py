@@ -145,6 +145,12 @@ def test_a_target_that_networks_fill_is_refused_with_the_remedy(scene: Scene) ->
     assert fit_to_size(replace(SMALL, target_bytes=2 * least, target_weights="fp32"), scene).target_bytes == 2 * least
 
 
+def test_a_target_that_no_file_can_fill_is_refused(scene: Scene) -> None:
+    with pytest.raises(OptionError, match=r"--target-size 100000000000: .* give less") as error:
+        fit_to_size(replace(SMALL, target_bytes=100_000_000_000), scene)
+    assert error.value.code == "target-too-large"
+
+
 def test_the_anchor_budget_follows_extreme_targets_but_not_the_users_own(scene: Scene) -> None:
     least = least_bytes(SMALL, scene, "int8")
     small, large = (replace(SMALL, target_bytes=least + room) for room in (1500, 100_000))

@@ -255,6 +255,19 @@ def test_metadata_that_are_no_object_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "state")
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_flipped_bit_in_a_checkpoints_numbers_is_found(scene: Scene, tmp_path: Path, place: float) -> None:
+    state = tmp_path / "state.checkpoint"
+    Trainer(scene, TINY, state).save()
+    load_checkpoint(state)
+    data = bytearray(state.read_bytes())
+    data[int(place * len(data))] ^= 1
+    state.write_bytes(data)
+    with pytest.raises(TrainingError, match="damaged") as error:
+        load_checkpoint(state)
+    assert error.value.code == "bad-checkpoint"
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])
 def test_a_damaged_checkpoint_is_refused_in_one_line(scene: Scene, tmp_path: Path, damage: str) -> None:
     state = tmp_path / "state.checkpoint"
