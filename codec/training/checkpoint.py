@@ -76,7 +76,7 @@ def _digest(words: str, tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256(words.encode())
     for name in sorted(tensors):
         found.update(f"{name} ".encode())
-        found.update(tensors[name].cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        found.update(tensors[name].cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
