@@ -63,6 +63,8 @@ def main() -> None:
         raise OptionError("bad-option", f"--lambdas {args.lambdas}: give numbers over 0, separated by commas")
     if len(set(map(float, lambdas))) < len(lambdas):
         raise OptionError("bad-option", f"--lambdas {args.lambdas}: names one twice")
+    if any(word.split("=")[0] == "--lambda" for settings in scenes for word in settings.encode_args):
+        raise OptionError("bad-option", f"--extra-encode-args {args.extra_encode_args}: lambdas are --lambdas' to say")
     methods = [(OURS, value) for value in lambdas] + [(STATIC, STATIC_LAMBDA)]
     tasks = [(settings, *method) for settings in scenes for method in methods]
     check_folders(scenes, args.output, (_folder(args.output, *task) for task in tasks))

@@ -84,7 +84,6 @@ class TrainingConfig:
     # Variance in pixels^2 that the rasterizer adds to splats; goes into the file. That of a pixel's own square is 1/12.
     blur: float = 0.1
 
-
     residuals: float = 0.1  # weight of what keeps primitives' scales near their anchor's, see shapes.py
 
     # Weights of what holds captures together that have one view an instant

@@ -181,6 +181,8 @@ def test_a_row_whose_speed_cannot_be_measured_fails_alone(monkeypatch: pytest.Mo
         ("scenes", ["{balls}", "--extra-encode-args=--iterations 3"], "--iterations is the benchmark's"),
         ("scenes", ["{balls}", "--extra-encode-args=--minutes 3"], "--minutes is the benchmark's"),
         ("ablation", ["{balls}", "--extra-encode-args=--seed 3"], "seeds are --seeds' to say"),
+        ("rate_distortion", ["{balls}", "--extra-encode-args=--lambda 1e-3"], "lambdas are --lambdas' to say"),
+        ("rate_distortion", ["{balls}", "--extra-encode-args=--lambda=1e-3"], "lambdas are --lambdas' to say"),
         ("ablation", ["{balls}", "--iterations", "20", "--minutes", "1"], "not allowed with"),
         ("scenes", ["{balls}", "--iterations", "20", "--minutes", "10"], "not allowed with"),
         ("rate_distortion", ["{balls}", "--minutes", "1", "--iterations", "20"], "not allowed with"),
